@@ -1,0 +1,330 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""What a line other than a plain move changes: modes, frames, heaters, objects.
+
+Follows Klipper's gcode_move.py.  Coordinates are the file's own, after its G92.
+A number that the file has not stated is NaN: it stays unknown through arithmetic
+and loses every comparison.
+"""
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from . import lexer
+from .errors import LexError
+from .layers import Layers
+from .lexer import Command
+
+# Far more than any print has: a bound on memory, whatever the file holds.
+MAX_ENTRIES = 4096
+_RESET = re.compile(rb"(?i)\sRESET\s*=\s*\S")
+_STILL = re.compile(r"M\d|G(?:4|10|11|17|18|19|21)$|SET_|EXCLUDE_OBJECT|PLR_|RESPOND$")
+
+# X, Y, Z, E, F as written, None where absent: one straight move to its end
+Words = tuple[str | None, str | None, str | None, str | None, str | None]
+
+
+class Point4(NamedTuple):
+    """mm, in the file's own coordinates; None where the file leaves it open."""
+
+    x: float | None
+    y: float | None
+    z: float | None
+    e: float | None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What SAVE_GCODE_STATE keeps, in the file's terms."""
+
+    absolute_coordinates: bool
+    absolute_extrude: bool
+    position: list[float]
+    frame: list[float]
+    offset: list[float]
+    feedrate: float
+
+
+@dataclass
+class Modal:
+    """The state between two lines; lengths in mm, feedrate in mm/min.
+
+    position: x, y, z, e.  frame: position + frame is free of G92.  low, high:
+    extents of the plastic on x, y, z in the current frame.  retracted: how far
+    the filament is behind its furthest point, for the current tool.
+    """
+
+    absolute_coordinates: bool = True
+    absolute_extrude: bool = True
+    coordinates_stated: bool = False
+    extrude_stated: bool = False
+    position: list[float] = field(default_factory=lambda: [math.nan] * 4)
+    frame: list[float] = field(default_factory=lambda: [0.0] * 3)
+    feedrate: float = math.nan
+    retracted: float = 0.0
+    low: list[float] = field(default_factory=lambda: [math.inf] * 3)
+    high: list[float] = field(default_factory=lambda: [-math.inf] * 3)
+    printing: bool = False
+    xy_plane: bool = True
+    tool: int | None = None
+    firmware_retracted: bool = False
+    heaters: dict[str, float] = field(default_factory=dict)
+    fans: dict[str, float] = field(default_factory=dict)
+    layers: Layers = field(default_factory=Layers)
+    object_definitions: list[bytes] = field(default_factory=list)
+    current_object: str | None = None
+    _tool_retracted: dict[int, float] = field(default_factory=dict)
+    _offset: list[float] = field(default_factory=lambda: [0.0] * 4)
+    _saved: dict[str, Saved] = field(default_factory=dict)
+
+    def command(self, line: bytes) -> Words | None:
+        """Apply one line.  A move is not applied but returned as words.
+
+        Raises LexError where Klipper would stop with an error.
+        """
+        name = lexer.command_name(line)
+        if name in ("G0", "G1", "G2", "G3"):
+            command = _parse(line)
+            return self._arc(command) if name in ("G2", "G3") else _words(command)
+        handler = _HANDLERS.get(name)
+        if handler is not None:
+            handler(self, _parse(line))
+        elif name == "EXCLUDE_OBJECT_DEFINE":
+            self._define_object(line)
+        elif re.fullmatch("T[0-9]{1,6}", name):
+            self._select_tool(int(name[1:]))
+        elif name and not self.printing and not _STILL.match(name):
+            # A start macro homes, heats and primes: the head is anywhere.  In
+            # mid-print a macro leaves it where the slicer believes it to be,
+            # or the undisturbed print would have gone wrong as well.
+            self.position = [math.nan] * 4
+        return None
+
+    def _set_frame(self, axis: int, value: float) -> None:
+        shift = value - self.frame[axis]
+        self.low[axis] -= shift
+        self.high[axis] -= shift
+        self.frame[axis] = value
+
+    def _select_tool(self, number: int) -> None:
+        if self.tool is not None and len(self._tool_retracted) < MAX_ENTRIES:
+            self._tool_retracted[self.tool] = self.retracted
+            self.retracted = self._tool_retracted.get(number, 0.0)
+        self.tool = number
+
+    def _mode(self, command: Command) -> None:
+        if command.name in ("G90", "G91"):
+            self.absolute_coordinates = command.name == "G90"
+            self.coordinates_stated = True
+        else:
+            self.absolute_extrude = command.name == "M82"
+            self.extrude_stated = True
+
+    def _inches(self, command: Command) -> None:
+        raise LexError("inches (G20), which Klipper does not support", command.raw)
+
+    def _plane(self, command: Command) -> None:
+        self.xy_plane = command.name == "G17"
+
+    def _set_position(self, command: Command) -> None:
+        values = [command.number(axis) for axis in "XYZE"]
+        if all(value is None for value in values):
+            values = [0.0] * 4
+        for axis, value in enumerate(values):
+            if value is None:
+                continue
+            if axis < 3:
+                moved = self.position[axis] - value
+                self._set_frame(axis, self.frame[axis] + moved)
+            self.position[axis] = value
+
+    def _home(self, command: Command) -> None:
+        homed = [i for i, axis in enumerate("XYZ") if axis in command.params]
+        for axis in homed or range(3):
+            self._set_frame(axis, 0.0)
+            self.position[axis] = math.nan
+
+    def _gcode_offset(self, command: Command) -> None:
+        for axis, letter in enumerate("XYZE"):
+            value = command.number(letter)
+            if value is None:
+                adjust = command.number(letter + "_ADJUST")
+                if adjust is None:
+                    continue
+                value = self._offset[axis] + adjust
+            # Without MOVE the head stays, so its coordinate changes.
+            if not command.number("MOVE", 0.0):
+                self.position[axis] -= value - self._offset[axis]
+            self._offset[axis] = value
+
+    def _save_state(self, command: Command) -> None:
+        if len(self._saved) >= MAX_ENTRIES:
+            raise LexError(f"more than {MAX_ENTRIES} saved states", command.raw)
+        self._saved[command.params.get("NAME", "default")] = Saved(
+            self.absolute_coordinates,
+            self.absolute_extrude,
+            list(self.position),
+            list(self.frame),
+            list(self._offset),
+            self.feedrate,
+        )
+
+    def _restore_state(self, command: Command) -> None:
+        saved = self._saved.get(command.params.get("NAME", "default"))
+        if saved is None:
+            # Saved by a macro, which the file does not show.
+            self.position = [math.nan] * 4
+            return
+        self.absolute_coordinates = saved.absolute_coordinates
+        self.absolute_extrude = saved.absolute_extrude
+        self.feedrate = saved.feedrate
+        for axis in range(3):
+            shift = saved.frame[axis] - self.frame[axis]
+            shift += saved.offset[axis] - self._offset[axis]
+            self._set_frame(axis, saved.frame[axis])
+            self.position[axis] -= shift
+        self._offset = list(saved.offset)
+        self.position[3] = saved.position[3]
+        if command.number("MOVE", 0.0):
+            self.position = list(saved.position)
+
+    def _heater(self, command: Command) -> None:
+        if command.name in ("M140", "M190"):
+            heater = "heater_bed"
+        elif command.name in ("M141", "M191"):
+            heater = "chamber"
+        else:
+            index = command.number("T")
+            tool = (self.tool or 0) if index is None else int(index)
+            heater = f"extruder{tool}" if tool else "extruder"
+        _put(self.heaters, heater, command.number("S", 0.0), command)
+
+    def _named_heater(self, command: Command) -> None:
+        heater = command.params.get("HEATER", "")
+        _put(self.heaters, heater, command.number("TARGET", 0.0), command)
+
+    def _fan(self, command: Command) -> None:
+        index = int(command.number("P", 0.0) or 0.0)
+        value = command.number("S", 255.0) if command.name == "M106" else 0.0
+        speed = min((value or 0.0) / 255.0, 1.0)
+        _put(self.fans, f"fan{index}" if index else "fan", speed, command)
+
+    def _named_fan(self, command: Command) -> None:
+        fan = command.params.get("FAN", "")
+        _put(self.fans, fan, command.number("SPEED"), command)
+
+    def _firmware_retraction(self, command: Command) -> None:
+        self.firmware_retracted = command.name == "G10"
+
+    def _print_stats(self, command: Command) -> None:
+        self.layers.print_stats(command)
+
+    def _object(self, command: Command) -> None:
+        self.current_object = None
+        if command.name == "EXCLUDE_OBJECT_START" and "NAME" in command.params:
+            self.current_object = command.params["NAME"].upper()
+
+    def _define_object(self, line: bytes) -> None:
+        if _RESET.search(line):
+            self.object_definitions.clear()
+            return
+        if len(self.object_definitions) >= MAX_ENTRIES:
+            raise LexError(f"more than {MAX_ENTRIES} objects", line)
+        self.object_definitions.append(line.strip())
+
+    def _arc(self, command: Command) -> Words:
+        # Klipper: gcode_arcs.py
+        if not self.absolute_coordinates:
+            raise LexError("an arc with relative coordinates (G91)", command.raw)
+        x, y, z, e, f = _words(command)
+        px, py, _, pe = self.position
+        end = (command.number("X", px) or 0.0, command.number("Y", py) or 0.0)
+        centre = (px + (command.number("I") or 0.0), py + (command.number("J") or 0.0))
+        extrusion = command.number("E", 0.0) or 0.0
+        if self.absolute_extrude and e is not None:
+            extrusion -= pe
+        if self.xy_plane and extrusion > self.retracted:
+            for point in _extremes((px, py), end, centre, command.name == "G2"):
+                for axis in range(2):
+                    self.low[axis] = min(self.low[axis], point[axis])
+                    self.high[axis] = max(self.high[axis], point[axis])
+        # A full circle names no end point, and is motion all the same.
+        return x or repr(end[0]), y or repr(end[1]), z, e, f
+
+
+Point = tuple[float, float]
+
+
+def _extremes(start: Point, end: Point, centre: Point, clockwise: bool) -> list[Point]:
+    """Where an XY arc reaches furthest along an axis, its ends not included."""
+    radius = math.hypot(start[0] - centre[0], start[1] - centre[1])
+    first, last = (math.atan2(p[1] - centre[1], p[0] - centre[0]) for p in (start, end))
+    if clockwise:
+        first, last = last, first
+    turn = 2.0 * math.pi
+    sweep = (last - first) % turn or turn
+    return [
+        (centre[0] + radius * dx, centre[1] + radius * dy)
+        for quarter, (dx, dy) in enumerate(((1, 0), (0, 1), (-1, 0), (0, -1)))
+        if (quarter * math.pi / 2.0 - first) % turn < sweep
+    ]
+
+
+# "G92 E0", "G10 ; retract": a file says the same few things over and over.
+_parse_short = functools.lru_cache(maxsize=256)(lexer.parse)
+
+
+def _parse(line: bytes) -> Command:
+    return _parse_short(line) if len(line) <= 64 else lexer.parse(line)
+
+
+def _words(command: Command) -> Words:
+    get = command.params.get
+    return get("X"), get("Y"), get("Z"), get("E"), get("F")
+
+
+def _put(
+    values: dict[str, float], key: str, value: float | None, command: Command
+) -> None:
+    if not key or value is None:
+        return
+    if key not in values and len(values) >= MAX_ENTRIES:
+        raise LexError(f"more than {MAX_ENTRIES} heaters or fans", command.raw)
+    values[key] = value
+
+
+_HANDLERS: dict[str, Callable[[Modal, Command], None]] = {
+    "EXCLUDE_OBJECT_START": Modal._object,
+    "EXCLUDE_OBJECT_END": Modal._object,
+    "G10": Modal._firmware_retraction,
+    "G11": Modal._firmware_retraction,
+    "G17": Modal._plane,
+    "G18": Modal._plane,
+    "G19": Modal._plane,
+    "G20": Modal._inches,
+    "G28": Modal._home,
+    "G90": Modal._mode,
+    "G91": Modal._mode,
+    "G92": Modal._set_position,
+    "M82": Modal._mode,
+    "M83": Modal._mode,
+    "M104": Modal._heater,
+    "M106": Modal._fan,
+    "M107": Modal._fan,
+    "M109": Modal._heater,
+    "M140": Modal._heater,
+    "M141": Modal._heater,
+    "M190": Modal._heater,
+    "M191": Modal._heater,
+    "RESTORE_GCODE_STATE": Modal._restore_state,
+    "SAVE_GCODE_STATE": Modal._save_state,
+    "SET_FAN_SPEED": Modal._named_fan,
+    "SET_GCODE_OFFSET": Modal._gcode_offset,
+    "SET_HEATER_TEMPERATURE": Modal._named_heater,
+    "SET_PRINT_STATS_INFO": Modal._print_stats,
+}
