@@ -1,0 +1,118 @@
+# Power loss recovery: the part that must live inside klippy
+#
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+#
+# Publishes which bytes of the printing file are in plastic (marks.py), homes
+# Z onto the Z+ switches (z_homing.py), and passes the PLR_ commands on to
+# Moonraker.  It reads and writes no file and decides nothing.
+import logging
+
+from . import marks, z_homing
+
+REMOTE_METHOD = 'plr_command'
+# Commands that Moonraker carries out, and what HELP says about them
+REMOTE_COMMANDS = {
+    'PLR_ENABLE': "Save the state of prints, so that they can be resumed",
+    'PLR_DISABLE': "Stop saving the state of prints",
+    'PLR_SAVE_PRINT_STATE': "Save the state of the print now",
+    'PLR_SAVE_PRINT_STATE_WITH_LAYER':
+        "Save the state of the print at a layer change",
+    'PLR_QUERY_SAVED_STATE': "Show what is saved and what can be resumed",
+    'PLR_RESET_PRINT_DATA': "Forget the interrupted print",
+    'PLR_RESUME_PRINT': "Resume the print that was interrupted",
+}
+
+class PowerLossRecovery:
+    def __init__(self, config):
+        self.printer = config.get_printer()
+        self.gcode = self.printer.lookup_object('gcode')
+        self.debug = config.getboolean('debug_mode', False)
+        # Moonraker reads these through klippy's configfile object: here they
+        # are checked, so that a bad value is refused with its range
+        config.getfloat('save_interval', 1., minval=0., maxval=300.)
+        config.getboolean('save_on_layer', True)
+        history_size = config.getint('history_size', 5, minval=2, maxval=20)
+        save_delay = config.getint('save_delay', 2, minval=1, maxval=4)
+        if save_delay >= history_size:
+            raise config.error(
+                "power_loss_recovery: save_delay (%d) must be smaller than"
+                " history_size (%d)" % (save_delay, history_size))
+        config.get('part_cooling_fans', 'fan')
+        config.get('restart_gcode', '')
+        mark_interval = config.getfloat(
+            'mark_interval', .25, minval=.05, maxval=5.)
+        self.marks = marks.Marks(self.printer, mark_interval)
+        self.z_homing = z_homing.ZHoming(config)
+        self.trouble = ""
+        register = self.gcode.register_command
+        register('PLR_Z_HOME', self.cmd_PLR_Z_HOME,
+                 desc=self.cmd_PLR_Z_HOME_help)
+        register('_PLR_ASSUME_Z', self.cmd_PLR_ASSUME_Z)
+        for name, text in REMOTE_COMMANDS.items():
+            register(name, self.cmd_remote, desc=text)
+        handler = self.printer.register_event_handler
+        handler('klippy:ready', self._handle_ready)
+        handler('klippy:shutdown', self.marks.note_shutdown)
+        handler('virtual_sdcard:reset_file', self.marks.note_reset)
+    def _handle_ready(self):
+        try:
+            self.marks.attach()
+        except Exception as e:
+            logging.exception("power_loss_recovery: attach")
+            self.trouble = ("prints are not saved: this Klipper looks"
+                            " different (%s)" % (e,))
+            self.gcode.respond_info("power_loss_recovery: " + self.trouble)
+    cmd_PLR_Z_HOME_help = "Home Z on the Z+ switches: MODE=CALIBRATE|RESUME"
+    def cmd_PLR_Z_HOME(self, gcmd):
+        mode = gcmd.get('MODE', '').upper()
+        if mode == 'CALIBRATE':
+            heights = self.z_homing.calibrate(gcmd)
+            text = "Z+ switches calibrated: "
+        elif mode == 'RESUME':
+            heights = self.z_homing.resume(gcmd)
+            text = "Z is true again, from: "
+        else:
+            raise gcmd.error(
+                "PLR_Z_HOME: MODE must be CALIBRATE or RESUME, not '%s'"
+                % (gcmd.get('MODE', ''),))
+        gcmd.respond_info(text + ", ".join(
+            ["%s at %.3f" % (name, heights[name])
+             for name in sorted(heights)]))
+    def cmd_PLR_ASSUME_Z(self, gcmd):
+        # Used by the resume sequence: the recorded Z, before anything moves
+        self.z_homing.assume_z(gcmd.get_float('Z', minval=-10., maxval=2000.))
+    def cmd_remote(self, gcmd):
+        webhooks = self.printer.lookup_object('webhooks')
+        command = gcmd.get_command()
+        try:
+            webhooks.call_remote_method(
+                REMOTE_METHOD, command=command,
+                params=dict(gcmd.get_command_parameters()))
+        except self.printer.command_error:
+            message = ("%s: Moonraker is not connected, or its"
+                       " [power_loss_recovery] is not loaded. See Moonraker's"
+                       " log." % (command,))
+            sd = self.printer.lookup_object('virtual_sdcard', None)
+            if sd is not None and sd.is_cmd_from_sd():
+                # A line of a printing file must not stop the print
+                gcmd.respond_info(message)
+                return
+            raise gcmd.error(message)
+    def get_status(self, eventtime):
+        try:
+            mark = self.marks.get_status(eventtime)
+        except Exception:
+            logging.exception("power_loss_recovery: get_status")
+            self.marks.failed = "internal error, see klippy.log"
+            self.marks.is_shutdown = True
+            mark = None
+        return {
+            'trouble': self.trouble or self.marks.failed,
+            'mark': mark,
+            'pending_marks': len(self.marks.queue),
+            'z_homing': self.z_homing.get_status(),
+        }
+
+def load_config(config):
+    return PowerLossRecovery(config)

@@ -1,0 +1,119 @@
+# What a print can change, read in one piece between two lines
+#
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+#
+# A snapshot is a dict of parts.  Parts are replaced, never changed, so a mark
+# can keep the snapshot of its line.  Commands that come with every feature of
+# a sliced file refresh only the part that they can change.
+
+LIMITS = ('max_velocity', 'max_accel', 'square_corner_velocity',
+          'minimum_cruise_ratio', 'max_accel_to_decel')
+ALL_PARTS = ('coordinates', 'heaters', 'fans', 'limits', 'tool', 'mesh',
+             'objects', 'progress')
+PARTS_OF_COMMAND = {
+    'M204': ('limits',), 'SET_VELOCITY_LIMIT': ('limits',),
+    'M106': ('fans',), 'M107': ('fans',), 'SET_FAN_SPEED': ('fans',),
+    'M104': ('heaters',), 'M140': ('heaters',),
+    'M73': ('progress',), 'M117': ('progress',),
+    'SET_PRINT_STATS_INFO': ('progress',),
+    'G2': (), 'G3': (), 'G4': (), 'M400': (),
+    'G90': ('coordinates',), 'G91': ('coordinates',), 'M82': ('coordinates',),
+    'M83': ('coordinates',), 'G92': ('coordinates',), 'M220': ('coordinates',),
+    'M221': ('coordinates',), 'SET_GCODE_OFFSET': ('coordinates',),
+    'EXCLUDE_OBJECT_START': ('objects',), 'EXCLUDE_OBJECT_END': ('objects',),
+    'SET_PRESSURE_ADVANCE': ('tool',),
+}
+
+def parts_of(word):
+    """Parts that a command can change; None and unknown words: all."""
+    return PARTS_OF_COMMAND.get(word, ALL_PARTS)
+
+class Snapshot:
+    def __init__(self, printer):
+        self.printer = printer
+        lookup = printer.lookup_object
+        self.gcode_move = lookup('gcode_move')
+        self.toolhead = lookup('toolhead')
+        self.heaters = lookup('heaters', None)
+        self.fans = [(name, obj) for module in ('fan', 'fan_generic')
+                     for name, obj in printer.lookup_objects(module)]
+        self.extruders = [(name, obj) for name, obj
+                          in printer.lookup_objects('extruder')]
+        i = 1
+        while lookup('extruder%d' % (i,), None) is not None:
+            name = 'extruder%d' % (i,)
+            self.extruders.append((name, lookup(name)))
+            i += 1
+        self.mesh = lookup('bed_mesh', None)
+        self.exclude = lookup('exclude_object', None)
+        self.print_stats = lookup('print_stats', None)
+        self.display = lookup('display_status', None)
+        self.state = {}
+        self.refresh(ALL_PARTS, printer.get_reactor().monotonic())
+    def refresh(self, parts, eventtime):
+        if not parts:
+            return
+        state = dict(self.state)
+        for part in parts:
+            state[part] = getattr(self, '_' + part)(eventtime)
+        self.state = state
+    def _coordinates(self, eventtime):
+        st = self.gcode_move.get_status(eventtime)
+        gm = self.gcode_move
+        return {
+            'absolute_coordinates': st['absolute_coordinates'],
+            'absolute_extrude': st['absolute_extrude'],
+            'speed_factor': st['speed_factor'],
+            'extrude_factor': st['extrude_factor'],
+            'homing_origin': list(st['homing_origin'][:3]),
+            'homed_axes': self.toolhead.get_status(eventtime)['homed_axes'],
+            # What G92 has set for X, Y and Z
+            'g92': [gm.base_position[i] - gm.homing_position[i]
+                    for i in range(3)],
+        }
+    def _heaters(self, eventtime):
+        if self.heaters is None:
+            return {}
+        return {name: self.heaters.lookup_heater(
+                    name.split()[-1]).get_status(eventtime)['target']
+                for name in self.heaters.get_status(
+                    eventtime)['available_heaters']}
+    def _fans(self, eventtime):
+        return {name: obj.get_status(eventtime)['speed']
+                for name, obj in self.fans}
+    def _limits(self, eventtime):
+        st = self.toolhead.get_status(eventtime)
+        return {name: st[name] for name in LIMITS if name in st}
+    def _tool(self, eventtime):
+        advance = {}
+        for name, obj in self.extruders:
+            st = obj.get_status(eventtime)
+            if 'pressure_advance' in st:
+                advance[name] = [st['pressure_advance'], st['smooth_time']]
+        return {'active': self.toolhead.get_extruder().get_name(),
+                'pressure_advance': advance}
+    def _mesh(self, eventtime):
+        if self.mesh is None:
+            return {}
+        return {'profile': self.mesh.get_status(eventtime)['profile_name']}
+    def _objects(self, eventtime):
+        if self.exclude is None:
+            return {}
+        st = self.exclude.get_status(eventtime)
+        return {'current': st['current_object'],
+                'excluded': list(st['excluded_objects'])}
+    def _progress(self, eventtime):
+        res = {}
+        if self.print_stats is not None:
+            st = self.print_stats.get_status(eventtime)
+            info = st.get('info') or {}
+            res = {'layer': info.get('current_layer'),
+                   'layers': info.get('total_layer'),
+                   'duration': st['print_duration'],
+                   'filament': st['filament_used']}
+        if self.display is not None:
+            st = self.display.get_status(eventtime)
+            res['message'] = st['message']
+            res['percent'] = st['progress']
+        return res
