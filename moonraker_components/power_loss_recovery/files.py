@@ -1,0 +1,179 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""The G-code files of a recovery: checked, examined, written.  Blocking calls.
+
+Names come from klippy, from the journal and from resume files: none is trusted.
+The owner's files are opened for reading only.
+"""
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
+from .gcode.scan import Head, ScanError, scan
+from .gcode.stamp import Stamp
+from .plan import Plan
+from .record import MAX_LINE_TEXT, Job, Record
+
+RESUME_FOLDER = ".plr"
+_BAD = re.compile(r"[\x00-\x1f\x7f\"]")
+
+
+class FileProblem(Exception):
+    """A file is not what the record says; the text is for a person."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that klippy prints: a job, and where its bytes are.
+
+    stamp: of a resume file; then `job` is that of the true original.
+    """
+
+    job: Job
+    path: Path
+    stamp: Stamp | None
+
+
+def inside(root: Path, name: str) -> Path:
+    """The path of `name` below `root`, links resolved.  Raises FileProblem."""
+    if not name or _BAD.search(name) or os.path.isabs(name):
+        raise FileProblem(f"{name!r} is not a name of a G-code file")
+    base = root.resolve()
+    path = (base / name).resolve()
+    if not path.is_relative_to(base) or path == base:
+        raise FileProblem(f"{name!r} is outside the G-code folder")
+    return path
+
+
+def identify(root: Path, printed: str, started: float) -> Source:
+    """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
+    path = Path(printed).resolve()
+    try:
+        name = path.relative_to(root.resolve()).as_posix()
+    except ValueError:
+        raise FileProblem(f"{printed!r} is outside the G-code folder") from None
+    stamp = None
+    if name.split("/")[0] == RESUME_FOLDER:
+        with _open(path) as f:
+            stamp = read_stamp(f)
+        if stamp is not None:
+            name = stamp.original
+            path = inside(root, name)
+    with _open(path) as f:
+        info = os.fstat(f.fileno())
+        mark = fingerprint(f, info.st_size)
+    if stamp is not None and stamp.fingerprint != mark:
+        raise FileProblem(f"{name} is no longer the file that was interrupted")
+    return Source(Job(name, info.st_size, info.st_mtime, mark, started), path, stamp)
+
+
+def text_at(path: Path, file_position: int) -> str:
+    """The line that a record will be recognised by; empty at the end of the file."""
+    with _open(path) as f:
+        if file_position >= os.fstat(f.fileno()).st_size:
+            return ""
+        return line_at(f, file_position).decode("utf-8", "replace")[:MAX_LINE_TEXT]
+
+
+def verify(root: Path, job: Job, record: Record) -> Path:
+    """The original's path, if it is still the file that was being printed."""
+    path = inside(root, job.name)
+    if not path.is_file():
+        raise FileProblem(
+            f"{job.name} is gone. Put the same file back to resume, or discard."
+        )
+    with _open(path) as f:
+        size = os.fstat(f.fileno()).st_size
+        if size != job.size or fingerprint(f, size) != job.fingerprint:
+            raise FileProblem(
+                f"{job.name} was changed since the print was interrupted. Put the"
+                " same file back to resume, or discard."
+            )
+    try:
+        found = text_at(path, record.file_position)
+    except RewriteError as e:
+        raise FileProblem(f"{job.name}: {e}") from e
+    if found != record.line:
+        raise FileProblem(
+            f"{job.name} has another line at byte {record.file_position} than the one"
+            " that was saved."
+        )
+    return path
+
+
+def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
+    """What the file did before `file_position`, and the line there."""
+    with _open(path) as f:
+        if file_position >= os.fstat(f.fileno()).st_size:
+            raise FileProblem("The file had been printed to its end.")
+        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                head = scan(data, file_position)
+            except ScanError as e:
+                raise FileProblem(f"{path.name}: {e}") from e
+        return head, line_at(f, file_position)
+
+
+def write_resume_file(
+    root: Path, path: Path, job: Job, record: Record, head: Head, plan: Plan, tag: str,
+    scratch: Path,
+) -> str:  # fmt: skip
+    """Writes the resume file, returns its name below `root`.
+
+    scratch: a folder that Moonraker does not watch, used when it is on the same
+    file system: a file that grows inside a watched folder is taken for an upload.
+    """
+    folder = root / RESUME_FOLDER
+    folder.mkdir(exist_ok=True)
+    if scratch.stat().st_dev != folder.stat().st_dev:
+        scratch = folder
+    name = f"{RESUME_FOLDER}/resume-{tag}.gcode"
+    with _open(path) as f:
+        write(
+            f,
+            root / name,
+            original=job.name,
+            original_size=job.size,
+            original_fingerprint=job.fingerprint,
+            header_end=head.header_end,
+            file_position=record.file_position,
+            prologue=plan.prologue,
+            first_line=plan.first_line,
+            fraction=plan.fraction,
+            temporary=scratch / f"resume-{tag}.tmp",
+        )
+    return name
+
+
+def remove_resume_files(root: Path, keep: str | None = None) -> None:
+    """Ours only, recognised by their stamp."""
+    folder = root / RESUME_FOLDER
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if not re.fullmatch(r"resume-[0-9a-f-]+\.(gcode|tmp)", path.name):
+            continue
+        if keep is None or path.name != keep.rsplit("/", 1)[-1]:
+            try:
+                path.unlink()
+            except OSError as e:
+                logging.info(f"power_loss_recovery: cannot remove {path}: {e}")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    try:
+        f = open(path, "rb")
+    except OSError as e:
+        raise FileProblem(f"{path.name}: {e.strerror}") from e
+    with f:
+        yield f

@@ -1,0 +1,65 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""The last executed states, the one to save, and when."""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+# klippy sends status every 0.25 s: an interval is over when the next update
+# would come later than it.
+STATUS_PERIOD = 0.25
+
+
+class History:
+    """Keeps the last `size` states and gives the `delay`-th newest.
+
+    A delay of 1 gives the newest executed state.  Machines that want a mechanical
+    margin use more.  While fewer states are known, the oldest of them is given.
+    """
+
+    def __init__(self, size: int, delay: int) -> None:
+        self._states: deque[Mapping[str, Any]] = deque(maxlen=size)
+        self._delay = delay
+
+    def add(self, mark: Mapping[str, Any]) -> None:
+        self._states.append(mark)
+
+    def clear(self) -> None:
+        self._states.clear()
+
+    def select(self) -> Mapping[str, Any] | None:
+        if not self._states:
+            return None
+        return self._states[-min(self._delay, len(self._states))]
+
+    def newest(self) -> Mapping[str, Any] | None:
+        return self._states[-1] if self._states else None
+
+
+def urgent(
+    last: Mapping[str, Any] | None, mark: Mapping[str, Any], on_layer: bool
+) -> str | None:
+    """Why `mark` should be saved at once, compared with the one saved last."""
+    if last is None:
+        return "first state"
+    before, after = last["state"], mark["state"]
+    if before["heaters"] != after["heaters"]:
+        return "temperature"
+    if before["tool"].get("active") != after["tool"].get("active"):
+        return "tool change"
+    if before["objects"] != after["objects"]:
+        return "object"
+    if before["coordinates"].get("homed_axes") != after["coordinates"].get(
+        "homed_axes"
+    ):
+        return "homing"
+    if on_layer and before["progress"].get("layer") != after["progress"].get("layer"):
+        return "layer"
+    return None
+
+
+def due(now: float, last_save: float, interval: float) -> bool:
+    """Whether the interval is over.  Times in seconds of one monotonic clock."""
+    return interval > 0 and now - last_save >= interval - STATUS_PERIOD / 2

@@ -1,0 +1,240 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Record, file and machine: the ordered steps of a resume, or a refusal.
+
+Why this order: a cold bed lets the part go, so the bed first.  The nozzle may be
+frozen into the part: soften it, with the least heat that frees it.  Until Z is
+known again Z only goes up, and X and Y are homed above everything printed.  Full
+heat, ooze and purge come away from the part.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from . import purge
+from .gcode.rewriter import Point4, remainder
+from .gcode.scan import Head
+from .prologue import RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, build, retraction
+from .record import Job, Record
+
+# Frees a nozzle from most plastics without charring or dripping.
+SOFT_BELOW_TARGET = 50.0
+SOFT_MINIMUM = 150.0
+LIFT = 10.0
+CLEARANCE = 5.0  # of the travel above everything printed
+TOP_MARGIN = 1.0
+BED_NEARLY = 3.0  # degrees below the target that count as warm
+HOTEND_NEARLY = 2.0
+POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
+
+HEAT_TIMEOUT = 1800.0
+MOVE_TIMEOUT = 180.0
+Z_HOME_TIMEOUT = 600.0
+
+
+class Refusal(Exception):
+    """Resuming is not possible; `reasons` says why, for a person."""
+
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__(" ".join(reasons))
+        self.reasons = reasons
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The machine as klippy describes it.  mm and degrees C."""
+
+    axis_minimum: tuple[float, float, float]
+    axis_maximum: tuple[float, float, float]
+    min_extrude_temp: float
+    z_switches: bool
+    z_calibrated: bool
+    objects: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Send `script`, then wait until each heater has its temperature."""
+
+    name: str
+    title: str
+    script: str
+    timeout: float
+    wait: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    steps: tuple[Step, ...]
+    prologue: tuple[bytes, ...]
+    first_line: bytes | None
+    fraction: float
+    warnings: tuple[str, ...]
+
+
+def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Plan:
+    """Raises Refusal.  `line` is the text at record.file_position."""
+    reasons = _refusals(record, job, facts)
+    if reasons:
+        raise Refusal(reasons)
+    coordinates = record.state["coordinates"]
+    split = remainder(
+        line,
+        Point4(*record.position),
+        record.fraction,
+        coordinates["absolute_coordinates"],
+        coordinates["absolute_extrude"],
+    )
+    start, first_line = record.position, None
+    if split is not None:
+        point, first_line = split
+        start = tuple(  # type: ignore[assignment]
+            was if now is None else now
+            for was, now in zip(record.position, point, strict=True)
+        )
+    trusted = facts.z_switches and facts.z_calibrated
+    warnings = _warnings(record, head, facts, trusted)
+    safe_z = _safe_z(record, head, facts)
+    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+    strip = purge.choose(bed, head.printed_box)
+    if not strip.on_bed:
+        warnings.append(
+            "There is no free strip of bed beside the part: the nozzle is purged in"
+            " the air at a corner, above the part. Take the filament away."
+        )
+    steps = [*_free_the_nozzle(record, facts)]
+    if trusted:
+        steps.append(
+            Step("true_z", "Find Z on the Z+ switches", "PLR_Z_HOME MODE=RESUME",
+                 Z_HOME_TIMEOUT)  # fmt: skip
+        )
+    steps += _purge(record, facts, strip, safe_z, trusted)
+    prologue = build(
+        record, start, safe_z, head.object_definitions, facts.objects,
+        head.firmware_retracted and "firmware_retraction" in facts.objects,
+    )  # fmt: skip
+    fraction = record.fraction if first_line is not None else 0.0
+    return Plan(tuple(steps), tuple(prologue), first_line, fraction, tuple(warnings))
+
+
+def _refusals(record: Record, job: Job, facts: Facts) -> list[str]:
+    reasons = []
+    homed = str(record.state["coordinates"].get("homed_axes") or "")
+    if record.hotend_target < facts.min_extrude_temp or not set("xyz") <= set(homed):
+        reasons.append(
+            "The print was still being prepared (homing, heating): nothing was"
+            " printed yet. Start it again from the beginning."
+        )
+        return reasons
+    if record.file_position >= job.size:
+        reasons.append("The file had been printed to its end: nothing is missing.")
+    offset = record.state["coordinates"]["g92"]
+    origin = record.state["coordinates"]["homing_origin"]
+    for i, axis in enumerate("XYZ"):
+        at = record.position[i] + offset[i] + origin[i]
+        low, high = facts.axis_minimum[i], facts.axis_maximum[i]
+        if not low - POSITION_MARGIN <= at <= high + POSITION_MARGIN:
+            reasons.append(
+                f"The saved {axis} is {at:.2f}, this machine goes from {low:.2f} to"
+                f" {high:.2f}: was the configuration changed?"
+            )
+    return reasons
+
+
+def _warnings(record: Record, head: Head, facts: Facts, trusted: bool) -> list[str]:
+    warnings = []
+    if facts.z_switches and not facts.z_calibrated:
+        warnings.append(
+            "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE): Z is"
+            " taken from the record instead of measured."
+        )
+    elif not trusted:
+        warnings.append(
+            "Z is taken from the record, not measured. If the gantry or the bed"
+            " has moved since, the nozzle will be at the wrong height."
+        )
+    said = head.absolute_extrude
+    if head.extrude_stated and said != record.state["coordinates"]["absolute_extrude"]:
+        warnings.append(
+            "The file and the saved state disagree on M82/M83; the saved state is"
+            " used."
+        )
+    return warnings
+
+
+def _safe_z(record: Record, head: Head, facts: Facts) -> float:
+    highest = max(head.top_z or 0.0, record.position[2], record.toolhead_z)
+    return min(highest + CLEARANCE, facts.axis_maximum[2])
+
+
+def _free_the_nozzle(record: Record, facts: Facts) -> list[Step]:
+    """Warm the bed, soften the nozzle, lift, home X and Y."""
+    steps = []
+    others = [
+        f"SET_HEATER_TEMPERATURE HEATER={name.split()[-1]} TARGET={target:.1f}"
+        for name, target in record.heaters.items()
+        if target > 0 and name not in (record.extruder, "heater_bed")
+    ]
+    if record.bed_target > 0:
+        steps.append(
+            Step("bed", f"Warm the bed to {record.bed_target:.0f} °C",
+                 "\n".join([*others, f"M140 S{record.bed_target:.1f}"]), HEAT_TIMEOUT,
+                 {"heater_bed": record.bed_target - BED_NEARLY})  # fmt: skip
+        )
+    target = record.hotend_target
+    soft = min(target, max(SOFT_MINIMUM, target - SOFT_BELOW_TARGET))
+    steps.append(
+        Step("soften", f"Soften the nozzle at {soft:.0f} °C",
+             _heat(record, soft), HEAT_TIMEOUT,
+             {record.extruder: soft - HOTEND_NEARLY})  # fmt: skip
+    )
+    top = facts.axis_maximum[2] - TOP_MARGIN
+    lift = max(min(LIFT, top - record.toolhead_z), 0.0)
+    steps.append(
+        Step("lift", f"Lift the nozzle by {lift:.0f} mm",
+             f"_PLR_ASSUME_Z Z={record.toolhead_z:.4f}\nG91\n"
+             f"G1 Z{lift:.3f} F{Z_SPEED}\nG90\nM400", MOVE_TIMEOUT)  # fmt: skip
+    )
+    steps.append(Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT))
+    return steps
+
+
+def _purge(
+    record: Record, facts: Facts, strip: purge.Strip, safe_z: float, trusted: bool
+) -> list[Step]:
+    """Full heat away from the part, purge, pull back, rise."""
+    height = purge.HEIGHT if trusted else purge.HEIGHT_UNTRUSTED
+    if not strip.on_bed:
+        height = safe_z
+    filament = purge.LENGTH * purge.FLOW
+    heat = Step(
+        "heat", f"Heat the nozzle to {record.hotend_target:.0f} °C, off the part",
+        "\n".join((
+            "G90",
+            f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}",
+            f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}",
+            _heat(record, record.hotend_target),
+            "M400",
+        )),
+        HEAT_TIMEOUT,
+        {record.extruder: record.hotend_target - HOTEND_NEARLY},
+    )  # fmt: skip
+    run = Step(
+        "purge", "Purge and wipe beside the part",
+        "\n".join((
+            "G90", "M83", "G92 E0",
+            f"G1 Z{height:.3f} F{Z_SPEED * 2}",
+            f"G1 X{strip.end_x:.3f} Y{strip.end_y:.3f} E{filament:.3f} F900",
+            f"G1 E-{retraction(record):.5f} F{RETRACT_SPEED}",
+            f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}",
+            f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}",
+            "M400",
+        )),
+        MOVE_TIMEOUT,
+    )  # fmt: skip
+    return [heat, run]
+
+
+def _heat(record: Record, target: float) -> str:
+    return f"SET_HEATER_TEMPERATURE HEATER={record.extruder} TARGET={target:.1f}"

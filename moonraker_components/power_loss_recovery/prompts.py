@@ -1,0 +1,64 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""What a person sees: the offer, as Mainsail, Fluidd and KlipperScreen show it.
+
+Prompt protocol: lines `// action:prompt_...` on the console.  KlipperScreen shows
+only the last text line, so there is one.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from .record import Job, Record
+
+
+def ago(seconds: float) -> str:
+    if seconds < 0:
+        return "at an unknown time"
+    if seconds < 90:
+        return f"{seconds:.0f} s ago"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min ago"
+    if seconds < 172800:
+        return f"{seconds / 3600:.0f} h ago"
+    return f"{seconds / 86400:.0f} days ago"
+
+
+def summary(job: Job, record: Record, now: float) -> str:
+    """One line: what was interrupted, where, when.  `now`: seconds since epoch."""
+    progress = record.state["progress"]
+    parts = [_plain(job.name)]
+    layer, layers = progress.get("layer"), progress.get("layers")
+    if isinstance(layer, int):
+        parts.append(f"layer {layer}" + (f" of {layers}" if layers else ""))
+    parts.append(f"Z {record.position[2]:.2f} mm")
+    if job.size:
+        parts.append(f"{100 * record.file_position / job.size:.0f} %")
+    return f"{', '.join(parts)}, saved {ago(now - record.saved_at)}"
+
+
+def offer(job: Job, record: Record, now: float) -> list[str]:
+    return [
+        "// action:prompt_end",
+        "// action:prompt_begin Print interrupted",
+        f"// action:prompt_text {summary(job, record, now)}",
+        "// action:prompt_footer_button Resume|PLR_RESUME_PRINT|primary",
+        "// action:prompt_footer_button Discard|PLR_RESET_PRINT_DATA|error",
+        "// action:prompt_footer_button Later"
+        "|RESPOND TYPE=command MSG=action:prompt_end|secondary",
+        "// action:prompt_show",
+    ]
+
+
+def close() -> list[str]:
+    return ["// action:prompt_end"]
+
+
+def console(lines: Sequence[str]) -> str:
+    return "\n".join("// " + _plain(line) for line in lines)
+
+
+def _plain(text: str) -> str:
+    """No line breaks, control characters or `|`, which end or split a prompt."""
+    return re.sub(r"[\x00-\x1f\x7f|]", " ", text)

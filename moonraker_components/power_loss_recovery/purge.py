@@ -1,0 +1,61 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Where to purge: a strip of bed that the part does not touch."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+Box = tuple[float, float, float, float]
+
+LENGTH = 60.0
+EDGE = 6.0  # from the end of travel
+CLEARANCE = 10.0  # from the part: room for a nozzle, a duct, a brim
+# Filament per mm of travel; 0.2 of 1.75 mm is 0.48 mm2, below Klipper's default
+# max_extrude_cross_section for a 0.4 mm nozzle.
+FLOW = 0.2
+# Above the prime line that a start macro may have left there.
+HEIGHT = 1.2
+# With an untrusted Z the bed may be nearer than thought.
+HEIGHT_UNTRUSTED = 5.0
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Purge from (x, y) to (end_x, end_y), mm.  `on_bed` is False where no strip
+    of bed is free: then the purge hangs in the air, above everything printed."""
+
+    x: float
+    y: float
+    end_x: float
+    end_y: float
+    on_bed: bool
+
+
+def choose(bed: Box, part: Box | None) -> Strip:
+    """The first free strip along an edge of the bed: front, rear, left, right."""
+    for strip in _edges(bed):
+        if part is None or not _near(strip, part):
+            return strip
+    return Strip(bed[0] + EDGE, bed[1] + EDGE, bed[0] + EDGE + LENGTH, bed[1] + EDGE,
+                 on_bed=False)  # fmt: skip
+
+
+def _edges(bed: Box) -> Iterator[Strip]:
+    x_min, y_min, x_max, y_max = bed
+    x_mid, y_mid = (x_min + x_max) / 2, (y_min + y_max) / 2
+    for y in (y_min + EDGE, y_max - EDGE):
+        for x in (x_min + EDGE, x_mid - LENGTH / 2, x_max - EDGE - LENGTH):
+            yield Strip(x, y, x + LENGTH, y, True)
+    for x in (x_min + EDGE, x_max - EDGE):
+        for y in (y_min + EDGE, y_mid - LENGTH / 2, y_max - EDGE - LENGTH):
+            yield Strip(x, y, x, y + LENGTH, True)
+
+
+def _near(strip: Strip, part: Box) -> bool:
+    return (
+        strip.x - CLEARANCE < part[2]
+        and strip.end_x + CLEARANCE > part[0]
+        and strip.y - CLEARANCE < part[3]
+        and strip.end_y + CLEARANCE > part[1]
+    )

@@ -1,0 +1,228 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""What is saved of a print: the job (which file), and the mark (where, and how).
+
+Both are JSON inside the journal's slots.  Nothing read back is trusted: a value
+of the wrong type, out of bounds or not finite makes the whole record invalid.
+"""
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEMA = 1
+MAX_POSITION = 10**15
+MAX_MM = 100_000.0
+MAX_TEMPERATURE = 500.0
+MAX_LINE_TEXT = 120
+PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
+         "progress")  # fmt: skip
+
+
+class RecordError(Exception):
+    """Something saved, or sent by klippy, is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A print: `name` is the file's path below the gcodes root.
+
+    size in bytes, mtime in seconds, fingerprint as gcode.rewriter makes it,
+    started in seconds since the epoch.
+    """
+
+    name: str
+    size: int
+    mtime: float
+    fingerprint: str
+    started: float
+
+    def to_bytes(self) -> bytes:
+        return _pack(asdict(self))
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Job:
+        raw = _unpack(data)
+        return Job(
+            name=_text(raw, "name", 4096),
+            size=_integer(raw, "size", 0, MAX_POSITION),
+            mtime=_real(raw, "mtime", 0, 1e12),
+            fingerprint=_text(raw, "fingerprint", 200),
+            started=_real(raw, "started", 0, 1e12),
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything before byte `file_position` of the file is in plastic.
+
+    fraction: share of the line at `file_position` that is laid too (0 up to 1).
+    line: text of that line, to recognise the file.  position: x, y, z, e in the
+    file's own coordinates, where that line starts (mm).  toolhead_z: Z of the
+    motors (mm).  speed: last F, mm/min.  retracted: mm that the filament is pulled
+    back.  state: what the print had set, in parts; see the extra's snapshot.py.
+    saved_at: seconds since the epoch; boot_id: of the host's kernel.
+    """
+
+    file_position: int
+    fraction: float
+    line: str
+    position: tuple[float, float, float, float]
+    toolhead_z: float
+    speed: float
+    retracted: float
+    state: Mapping[str, Any]
+    saved_at: float
+    boot_id: str
+
+    def to_bytes(self) -> bytes:
+        return _pack(asdict(self))
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Record:
+        return Record.from_dict(_unpack(data))
+
+    @staticmethod
+    def from_dict(raw: Mapping[str, Any]) -> Record:
+        position = raw.get("position")
+        if not isinstance(position, (list, tuple)) or len(position) != 4:
+            raise RecordError(f"position is {position!r}, expected four numbers")
+        x, y, z, e = (
+            _finite(value, f"position[{i}]", -MAX_MM, 1e9)
+            for i, value in enumerate(position)
+        )
+        return Record(
+            file_position=_integer(raw, "file_position", 0, MAX_POSITION),
+            fraction=_real(raw, "fraction", 0, 1),
+            line=_text(raw, "line", MAX_LINE_TEXT),
+            position=(x, y, z, e),
+            toolhead_z=_real(raw, "toolhead_z", -MAX_MM, MAX_MM),
+            speed=_real(raw, "speed", 0, 1e7),
+            retracted=_real(raw, "retracted", 0, 1e4),
+            state=_state(raw.get("state")),
+            saved_at=_real(raw, "saved_at", 0, 1e12),
+            boot_id=_text(raw, "boot_id", 100),
+        )
+
+    @property
+    def heaters(self) -> Mapping[str, float]:
+        return self.state["heaters"]
+
+    @property
+    def extruder(self) -> str:
+        return self.state["tool"].get("active") or "extruder"
+
+    @property
+    def hotend_target(self) -> float:
+        return self.heaters.get(self.extruder, 0.0)
+
+    @property
+    def bed_target(self) -> float:
+        return self.heaters.get("heater_bed", 0.0)
+
+
+def _state(raw: Any) -> dict[str, Any]:
+    """Checks what later becomes G-code; keeps the rest as it is."""
+    if not isinstance(raw, Mapping):
+        raise RecordError(f"state is {type(raw).__name__}, expected parts")
+    state: dict[str, Any] = {}
+    for part in PARTS:
+        value = raw.get(part, {})
+        if not isinstance(value, Mapping):
+            raise RecordError(f"state: {part} is {type(value).__name__}")
+        state[part] = dict(value)
+    coordinates = state["coordinates"]
+    for key in ("absolute_coordinates", "absolute_extrude"):
+        if not isinstance(coordinates.get(key), bool):
+            raise RecordError(f"state: {key} is {coordinates.get(key)!r}")
+    for key in ("speed_factor", "extrude_factor"):
+        _real(coordinates, key, 0.001, 100)
+    for key in ("homing_origin", "g92"):
+        _numbers(coordinates.get(key), key, 3)
+    for name, target in state["heaters"].items():
+        _name(name)
+        _finite(target, f"target of {name}", 0, MAX_TEMPERATURE)
+    for name, speed in state["fans"].items():
+        _name(name)
+        _finite(speed, f"speed of {name}", 0, 1)
+    for name, value in state["limits"].items():
+        _finite(value, name, 0, 1e7)
+    advance = state["tool"].get("pressure_advance", {})
+    if not isinstance(advance, Mapping):
+        raise RecordError("state: pressure_advance is no table")
+    for name, values in advance.items():
+        _name(name)
+        _numbers(values, f"pressure advance of {name}", 2)
+    objects = state["objects"]
+    names = [objects.get("current"), *(objects.get("excluded") or ())]
+    for name in (*names, state["tool"].get("active"), state["mesh"].get("profile")):
+        if name is not None:
+            _name(name)
+    return state
+
+
+def _name(value: Any) -> str:
+    """A name that may stand in a G-code line."""
+    if not isinstance(value, str) or len(value) > 300:
+        raise RecordError(f"{value!r:.80} is no name")
+    if any(c in value for c in "\r\n\0;\""):
+        raise RecordError(f"{value!r:.80} cannot stand in a G-code line")
+    return value
+
+
+def _numbers(value: Any, what: str, count: int) -> None:
+    if not isinstance(value, (list, tuple)) or len(value) != count:
+        raise RecordError(f"{what} is {value!r:.80}, expected {count} numbers")
+    for number in value:
+        _finite(number, what, -MAX_MM, MAX_MM)
+
+
+def _finite(value: Any, what: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RecordError(f"{what} is {value!r:.80}, expected a number")
+    if not math.isfinite(value) or not low <= value <= high:
+        raise RecordError(f"{what} is {value!r}, expected {low:g} to {high:g}")
+    return float(value)
+
+
+def _real(raw: Mapping[str, Any], key: str, low: float, high: float) -> float:
+    return _finite(raw.get(key), key, low, high)
+
+
+def _integer(raw: Mapping[str, Any], key: str, low: int, high: int) -> int:
+    value = raw.get(key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RecordError(f"{key} is {value!r:.80}, expected a whole number")
+    if not low <= value <= high:
+        raise RecordError(f"{key} is {value}, expected {low} to {high}")
+    return value
+
+
+def _text(raw: Mapping[str, Any], key: str, longest: int) -> str:
+    value = raw.get(key)
+    if not isinstance(value, str) or len(value) > longest:
+        raise RecordError(f"{key} is {value!r:.80}, expected a text")
+    return value
+
+
+def _pack(values: Mapping[str, Any]) -> bytes:
+    body = {"schema": SCHEMA, **values}
+    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _unpack(data: bytes) -> dict[str, Any]:
+    try:
+        raw = json.loads(data)
+    except (ValueError, RecursionError) as e:
+        raise RecordError(f"not readable: {e}") from e
+    if not isinstance(raw, dict):
+        raise RecordError(f"a {type(raw).__name__} where a record was expected")
+    schema = raw.pop("schema", None)
+    if schema != SCHEMA:
+        raise RecordError(
+            f"written by another version (schema {schema!r}, this one reads {SCHEMA})"
+        )
+    return raw

@@ -1,0 +1,88 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Runs the steps of a plan, one by one, with a safe way out of each.
+
+Heaters are waited for here and not in klippy: a klippy that waits for a heater
+takes no other command, and the resume could not be stopped.
+"""
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from .plan import Step
+
+TEMPERATURE_PERIOD = 0.5
+ABORT_TIMEOUT = 60.0
+# Heaters first; then up and away from the part, if Z may be moved at all.
+MAKE_SAFE = ("TURN_OFF_HEATERS", "G91\nG1 Z5 F600\nG90")
+
+RunGcode = Callable[[str], Awaitable[object]]
+ReadTemperatures = Callable[[], Awaitable[dict[str, float]]]
+Report = Callable[[int, Step], None]
+
+
+class SequenceError(Exception):
+    """A step failed; `step` is the one.  The printer has been made safe."""
+
+    def __init__(self, step: Step, why: str) -> None:
+        super().__init__(f"{step.title}: {why}")
+        self.step = step
+
+
+async def run(
+    steps: Sequence[Step],
+    run_gcode: RunGcode,
+    temperatures: ReadTemperatures,
+    report: Report,
+) -> None:
+    """Raises SequenceError when a step fails; asyncio.CancelledError goes on to
+    the caller.  Either way the heaters are off and the nozzle is up, as far as
+    klippy still answers."""
+    for index, step in enumerate(steps):
+        report(index, step)
+        try:
+            await asyncio.wait_for(
+                _do(step, run_gcode, temperatures), step.timeout
+            )
+        except asyncio.CancelledError:
+            await make_safe(run_gcode)
+            raise
+        except asyncio.TimeoutError:
+            await make_safe(run_gcode)
+            raise SequenceError(
+                step, f"not done after {step.timeout:.0f} s, given up"
+            ) from None
+        except Exception as e:
+            await make_safe(run_gcode)
+            raise SequenceError(step, str(e)) from e
+
+
+async def _do(
+    step: Step, run_gcode: RunGcode, temperatures: ReadTemperatures
+) -> None:
+    if step.script:
+        await run_gcode(step.script)
+    await _wait_hot(step, temperatures)
+
+
+async def _wait_hot(step: Step, temperatures: ReadTemperatures) -> None:
+    while step.wait:
+        now = await temperatures()
+        if all(now.get(name, -1e9) >= low for name, low in step.wait.items()):
+            return
+        await asyncio.sleep(TEMPERATURE_PERIOD)
+
+
+async def _sent(run_gcode: RunGcode, script: str) -> None:
+    await run_gcode(script)
+
+
+async def make_safe(run_gcode: RunGcode) -> None:
+    """Best effort: klippy may be gone, or Z unknown."""
+    for script in MAKE_SAFE:
+        try:
+            await asyncio.wait_for(_sent(run_gcode, script), ABORT_TIMEOUT)
+        except Exception as e:
+            logging.info(f"power_loss_recovery: making safe: {script!r}: {e}")
