@@ -1,0 +1,74 @@
+# A klippy that carries our extra, made from any Klipper or Kalico tree
+#
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""The tree under test is never written to: klippy is copied into the checkout's
+cache, once for each state of the tree, and our extra is linked into the copy as
+`scripts/install.sh` would link it into the real one.
+"""
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+EXTRA = REPO / "klippy_extras" / "power_loss_recovery"
+
+
+@dataclass(frozen=True)
+class KlippyTree:
+    """A runnable klippy.  `name` tells a person which one it is."""
+
+    root: Path
+    name: str
+    is_package: bool
+
+    def command(self) -> list[str]:
+        python = os.environ.get("PLR_KLIPPY_PYTHON", sys.executable)
+        if self.is_package:
+            return [python, "-c", "from klippy.klippy import main; main()"]
+        return [python, str(self.root / "klippy" / "klippy.py")]
+
+
+def prepare(source: Path | None = None, extra: Path = EXTRA) -> KlippyTree:
+    """Copy klippy from `source` (default: $PLR_KLIPPER_PATH) and link our extra."""
+    source = Path(source or os.environ["PLR_KLIPPER_PATH"]).resolve()
+    klippy = source / "klippy"
+    if not (klippy / "klippy.py").exists():
+        raise FileNotFoundError(
+            f"No Klipper in {source}: expected {klippy / 'klippy.py'}. "
+            "Give the top folder of a Klipper or Kalico checkout."
+        )
+    files = sorted(
+        (str(p.relative_to(klippy)), p.stat().st_mtime_ns, p.stat().st_size)
+        for p in klippy.rglob("*")
+        if p.suffix in (".py", ".c", ".h") and "__pycache__" not in p.parts
+    )
+    digest = hashlib.sha256(repr((str(source), str(extra), files)).encode())
+    root = REPO / ".cache" / "trees" / digest.hexdigest()[:16]
+    root.mkdir(parents=True, exist_ok=True)
+    with open(root / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / ".ready").exists():
+            _copy(klippy, root / "klippy", extra)
+            (root / ".ready").touch()
+    # Only the package from PyPI uses relative imports in klippy.py and has no
+    # klippy.py that can be started as a script.
+    is_package = "from . import" in (klippy / "klippy.py").read_text()
+    return KlippyTree(root, source.name, is_package)
+
+
+def _copy(klippy: Path, target: Path, extra: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(klippy, target, ignore=shutil.ignore_patterns("__pycache__"))
+    plugins = target / "plugins"
+    folder = plugins if plugins.is_dir() else target / "extras"
+    link = folder / extra.name
+    if link.is_symlink() or link.exists():
+        raise FileExistsError(f"{klippy} already has {extra.name} in {folder.name}")
+    link.symlink_to(extra)

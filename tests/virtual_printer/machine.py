@@ -1,0 +1,246 @@
+# The process that is the machine: world, micro-controller and power switch
+#
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Runs one world for as long as a test needs it, through any number of outages.
+
+Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
+
+    {"do": "on", "port": PATH}       power on; PATH becomes a link to the pty
+    {"do": "arm_cut", "after": S, "kill": [PGID...]}
+                                     cut S seconds after the first plastic
+    {"do": "cut", "kill": [PGID...]} cut now
+    {"do": "brown_out"}              the micro-controller alone loses power
+    {"do": "ac", "ok": BOOL}         the AC-detect pin
+    {"do": "state"}                  where everything is
+    {"do": "dump", "path": PATH}     write the trace for the oracle
+    {"do": "quit"}
+
+A cut that was armed announces itself by a line {"cut": seconds}.
+"""
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pty
+import select
+import signal
+import sys
+import tty
+
+import numpy as np
+
+from . import trace
+from .mcu import Firmware, world_clock
+from .protocol import CLOCK_FREQ
+from .world import BED, FILAMENT_DIAMETER, HEATER_PINS, Z_CORNERS, World
+
+TICK = 0.003
+IDLE_TICK = 0.05
+THERMAL_PERIOD = CLOCK_FREQ // 10
+# Filament that must have gone forward before it counts as plastic.
+FIRST_PLASTIC_MM = 0.02
+
+
+class Machine:
+    def __init__(self, seed: int) -> None:
+        self.world = World(seed)
+        self.firmware: Firmware | None = None
+        self.fd = self.slave = -1
+        self.port = ""
+        self.sessions: list[list[int]] = []
+        self._thermal_at = world_clock()
+        self._input = b""
+        self._armed: dict | None = None
+        self._armed_at = 0
+
+    # Power
+
+    def do_on(self, port: str) -> dict:
+        self.fd, self.slave = pty.openpty()
+        tty.setraw(self.fd)
+        tty.setraw(self.slave)
+        os.set_blocking(self.fd, False)
+        if os.path.islink(port):
+            os.unlink(port)
+        os.symlink(os.ttyname(self.slave), port)
+        self.port = port
+        self.firmware = Firmware(self.world, self.fd)
+        self.sessions.append([self.firmware.powered_at, 0])
+        return {}
+
+    def _power_off(self, clock: int) -> None:
+        if self.firmware is None:
+            return
+        self.firmware.power_off(clock)
+        self.firmware = None
+        self.sessions[-1][1] = clock
+        os.close(self.fd)
+        os.close(self.slave)
+        self.fd = self.slave = -1
+        if os.path.islink(self.port):
+            os.unlink(self.port)
+
+    def do_cut(self, kill: list[int], clock: int | None = None) -> dict:
+        clock = world_clock() if clock is None else clock
+        for pgid in kill:
+            try:
+                os.killpg(pgid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self._armed = None
+        self.world.note(clock, "cut", "")
+        self._power_off(clock)
+        return {"cut": clock / CLOCK_FREQ}
+
+    def do_arm_cut(self, after: float, kill: list[int]) -> dict:
+        self._armed = {"after": after, "kill": kill, "clock": None}
+        self._armed_at = world_clock()
+        return {}
+
+    def _check_cut(self, now: int) -> None:
+        if self._armed is None or self.firmware is None:
+            return
+        if self._armed["clock"] is None:
+            first = self._first_plastic(now)
+            if first is None:
+                return
+            self._armed["clock"] = first + int(self._armed["after"] * CLOCK_FREQ)
+        if now >= self._armed["clock"]:
+            self.say(self.do_cut(self._armed["kill"], self._armed["clock"]))
+
+    def _first_plastic(self, now: int) -> int | None:
+        e = self.world.motors["e"]
+        times, net = e.expand(self._armed_at, now)
+        if not len(times):
+            return None
+        enough = net - e.net_at(self._armed_at) > FIRST_PLASTIC_MM / e.step_mm
+        return int(times[np.argmax(enough)]) if enough.any() else None
+
+    def do_brown_out(self) -> dict:
+        """Motors and heaters lose power; the host does not notice at once."""
+        clock = world_clock()
+        self.world.note(clock, "brown_out", "")
+        port = self.port
+        self._power_off(clock)
+        self.do_on(port)
+        return {}
+
+    def do_ac(self, ok: bool) -> dict:
+        self.world.ac_ok = ok
+        return {}
+
+    # What is true
+
+    def do_state(self) -> dict:
+        now = world_clock()
+        return {
+            "clock": now / CLOCK_FREQ,
+            "on": self.firmware is not None,
+            "nozzle": self.world.nozzle(now),
+            "corners": self.world.corners(now),
+            "e": self.world.motors["e"].at(now),
+            "temps": {n: h.temperature for n, h in self.world.heaters.items()},
+            "fan": self._fan(now),
+            "shutdown": self.firmware.shutdown_reason if self.firmware else None,
+        }
+
+    def _fan(self, now: int) -> float:
+        fan = self.firmware.outputs.get("FAN0") if self.firmware else None
+        return fan.at(now) if fan is not None else 0.0
+
+    def do_dump(self, path: str) -> dict:
+        now = world_clock()
+        sessions = []
+        for begin, end in self.sessions:
+            end = end or now
+            motors = {}
+            for name, motor in self.world.motors.items():
+                times, positions = motor.history(begin, end)
+                motors[name] = (times / CLOCK_FREQ, positions)
+            temps = {}
+            for name, heater in self.world.heaters.items():
+                t = np.array(heater.times)
+                keep = (t >= begin / CLOCK_FREQ) & (t <= end / CLOCK_FREQ)
+                temps[name] = (t[keep], np.array(heater.values)[keep])
+            first, last = begin / CLOCK_FREQ, end / CLOCK_FREQ + 1e-3
+            events = [e for e in self.world.events if first <= e[0] <= last]
+            sessions.append(trace.Session(
+                begin / CLOCK_FREQ, end / CLOCK_FREQ, motors, temps, events))  # fmt: skip
+        trace.save(path, sessions, trace.Geometry(Z_CORNERS, BED, FILAMENT_DIAMETER))
+        return {"sessions": len(sessions)}
+
+    # Loop
+
+    def _thermal(self, now: int) -> None:
+        while self._thermal_at + THERMAL_PERIOD <= now:
+            self._thermal_at += THERMAL_PERIOD
+            for pin, name in HEATER_PINS.items():
+                output = self.firmware.outputs.get(pin) if self.firmware else None
+                power = output.at(self._thermal_at) if output else 0.0
+                heater = self.world.heaters[name]
+                heater.advance(THERMAL_PERIOD / CLOCK_FREQ, power)
+                heater.log(self._thermal_at / CLOCK_FREQ)
+
+    def say(self, answer: dict) -> None:
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+    def _control(self) -> bool:
+        data = os.read(0, 65536)
+        if not data:
+            return False
+        self._input += data
+        while b"\n" in self._input:
+            line, self._input = self._input.split(b"\n", 1)
+            request = json.loads(line)
+            name = request.pop("do")
+            if name == "quit":
+                return False
+            self.say(getattr(self, "do_" + name)(**request))
+        return True
+
+    def _listen(self) -> None:
+        """Everything the host has sent; a pty holds 4 KiB at a time."""
+        while self.firmware is not None:
+            try:
+                data = os.read(self.fd, 65536)
+            except OSError:
+                return
+            # A cut takes back what is heard after it.
+            self._check_cut(world_clock())
+            if self.firmware is not None:
+                self.firmware.reader.feed(data)
+
+    def run(self) -> None:
+        while True:
+            watched = [0] if self.fd < 0 else [0, self.fd]
+            ready, _, _ = select.select(
+                watched, [], [], IDLE_TICK if self.fd < 0 else TICK
+            )
+            now = world_clock()
+            if self.fd in ready:
+                self._listen()
+            if self.firmware is not None:
+                self.firmware.run(now)
+            self._thermal(now)
+            self._check_cut(now)
+            if 0 in ready and not self._control():
+                return
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Steps are evaluated late without harm, but the host wants answers in time.
+    with contextlib.suppress(OSError):
+        os.nice(-5)
+    Machine(args.seed).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+# A stepper motor: where it is at any instant, from the steps it was sent
+#
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Motors as physical things: they outlive the micro-controller's power.
+
+A motor keeps its whole history in two lists: *chunks* of steps, as Klipper's
+`queue_step` describes them (`c0, interval, count, add`: step k, counted from 1,
+happens at `c0 + k*interval + add*k*(k-1)/2`), and *jumps* (a rotor that snaps, a
+gantry that sags).  Times are absolute ticks of the world's clock, which never
+restarts.  Nothing is evaluated step by step until somebody asks.
+"""
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass, field
+
+import numpy as np
+
+# The rotor of a hybrid stepper falls to the nearest electrical cycle, four
+# full steps, when its coils are first energised.
+FULL_STEPS_PER_CYCLE = 4
+
+
+@dataclass
+class Chunk:
+    """A run of steps in one direction; `count` shrinks when it is cut short."""
+
+    c0: int
+    interval: int
+    count: int
+    add: int
+    direction: int  # +1 or -1
+
+    def steps_until(self, clock: int) -> int:
+        """How many of its steps have happened at `clock` (inclusive)."""
+        if self.count == 0 or clock < self.c0 + self.interval:
+            return 0
+        if clock >= self.time_of(self.count):
+            return self.count
+        low, high = 1, self.count
+        while high - low > 1:
+            mid = (low + high) // 2
+            if self.time_of(mid) <= clock:
+                low = mid
+            else:
+                high = mid
+        return low
+
+    def time_of(self, k: int) -> int:
+        return self.c0 + k * self.interval + self.add * k * (k - 1) // 2
+
+
+@dataclass
+class Motor:
+    """`position` is mm along the motor's own axis; `step_mm` mm per microstep."""
+
+    name: str
+    step_mm: float
+    microsteps: int
+    position: float
+    snaps: bool = True
+    energised: bool = False
+    phase: int = 0  # microsteps since the driver got power
+    chunks: list[Chunk] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)  # c0 of each chunk
+    befores: list[int] = field(default_factory=list)  # net steps before it
+    jumps: list[tuple[int, float]] = field(default_factory=list)
+    net: int = 0  # net steps of all chunks
+    origin: float = 0.0  # position where the phase is zero, on the rotor's lattice
+
+    def __post_init__(self) -> None:
+        self.origin = self.position
+        self.jumps.append((0, self.position))
+
+    @property
+    def cycle_mm(self) -> float:
+        return self.step_mm * self.microsteps * FULL_STEPS_PER_CYCLE
+
+    def push(self, c0: int, interval: int, count: int, add: int, up: bool) -> int:
+        """Append a chunk; returns the clock of its last step."""
+        chunk = Chunk(c0, interval, count, add, 1 if up else -1)
+        self.chunks.append(chunk)
+        self.starts.append(c0)
+        self.befores.append(self.net)
+        self.net += count * chunk.direction
+        return chunk.time_of(count)
+
+    def stop_at(self, clock: int) -> int:
+        """Forget all steps after `clock`; returns how many there were."""
+        dropped = 0
+        while self.chunks:
+            chunk = self.chunks[-1]
+            done = chunk.steps_until(clock)
+            if done == chunk.count:
+                break
+            dropped += chunk.count - done
+            self.net -= (chunk.count - done) * chunk.direction
+            chunk.count = done
+            if done:
+                break
+            self.chunks.pop()
+            self.starts.pop()
+            self.befores.pop()
+        return dropped
+
+    def net_at(self, clock: int) -> int:
+        """Net steps taken at `clock`."""
+        i = bisect.bisect_right(self.starts, clock) - 1
+        if i < 0:
+            return 0
+        chunk = self.chunks[i]
+        return self.befores[i] + chunk.steps_until(clock) * chunk.direction
+
+    def base_at(self, clock: int) -> float:
+        """Position that zero net steps would have, after the jumps so far."""
+        i = len(self.jumps) - 1
+        while i > 0 and self.jumps[i][0] > clock:
+            i -= 1
+        return self.jumps[i][1]
+
+    def at(self, clock: int) -> float:
+        """Position in mm at `clock`."""
+        return self.base_at(clock) + self.net_at(clock) * self.step_mm
+
+    def at_many(self, clocks: np.ndarray) -> np.ndarray:
+        """Positions at a sorted array of clocks that lie close together."""
+        if not len(clocks):
+            return np.zeros(0)
+        times, net = self.expand(int(clocks[0]), int(clocks[-1]))
+        index = np.searchsorted(times, clocks, side="right")
+        nets = np.concatenate(([self.net_at(int(clocks[0]))], net))[index]
+        return self.base_at(int(clocks[0])) + nets * self.step_mm
+
+    def jump(self, clock: int, delta: float) -> None:
+        """Move without steps."""
+        self.jumps.append((clock, self.jumps[-1][1] + delta))
+
+    def energise(self, clock: int) -> float:
+        """Coils on: the rotor falls to its nearest electrical cycle.
+
+        Returns the distance it snapped, in mm.
+        """
+        if self.energised:
+            return 0.0
+        self.energised = True
+        if not self.snaps:
+            return 0.0
+        cycle = self.cycle_mm
+        here = self.at(clock)
+        wanted = self.origin + (self.phase_at(clock) * self.step_mm) % cycle
+        snap = (wanted - here) - round((wanted - here) / cycle) * cycle
+        self.jump(clock, snap)
+        return snap
+
+    def phase_at(self, clock: int) -> int:
+        return self.net_at(clock) - self.phase
+
+    def driver_reset(self, clock: int) -> None:
+        """Driver without power: its microstep counter starts again at zero."""
+        self.energised = False
+        self.phase = self.net_at(clock)
+
+    def expand(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clock of, and net steps after, each step in (begin, end]."""
+        first = max(bisect.bisect_right(self.starts, begin) - 1, 0)
+        last = bisect.bisect_right(self.starts, end)
+        chunks = self.chunks[first:last]
+        if not chunks:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        count = np.array([c.count for c in chunks], np.int64)
+        if count.sum() == 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        index = np.repeat(np.arange(len(chunks)), count)
+        k = np.arange(len(index)) - np.repeat(np.cumsum(count) - count, count) + 1
+
+        def column(values: list[int]) -> np.ndarray:
+            return np.array(values, np.int64)[index]
+
+        times = (
+            column([c.c0 for c in chunks])
+            + k * column([c.interval for c in chunks])
+            + column([c.add for c in chunks]) * (k * (k - 1) // 2)
+        )
+        net = column(self.befores[first:last]) + k * column(
+            [c.direction for c in chunks]
+        )
+        keep = (times > begin) & (times <= end)
+        return times[keep], net[keep]
+
+    def history(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clocks and positions (mm) of all steps and jumps in [begin, end]."""
+        times, net = self.expand(begin, end)
+        jump_t = np.array([t for t, _ in self.jumps], np.int64)
+        jump_base = np.array([b for _, b in self.jumps])
+
+        def base(clocks: np.ndarray) -> np.ndarray:
+            i = np.searchsorted(jump_t, clocks, side="right") - 1
+            return jump_base[np.maximum(i, 0)]
+
+        positions = base(times) + net * self.step_mm
+        inside = (jump_t > begin) & (jump_t <= end)
+        extra_t = np.concatenate(([begin], jump_t[inside]))
+        extra_p = np.array([self.at(int(t)) for t in extra_t])
+        all_t = np.concatenate((extra_t, times))
+        order = np.argsort(all_t, kind="stable")
+        return all_t[order], np.concatenate((extra_p, positions))[order]

@@ -1,0 +1,257 @@
+# What is physically true, and stays true without power
+#
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""A CoreXY with a gantry on four belts, 250 mm class: a small Voron 2.4.
+
+        z1 (rear left)        z2 (rear right)      x = (a + b) / 2
+              +--------------------+               y = (a - b) / 2
+              |       gantry       |
+              +--------------------+               nozzle height: bilinear in
+        z (front left)        z3 (front right)     the four corner heights
+
+Nothing here knows Klipper: pins are names, time is a tick count that never
+restarts, and power cuts only end the steps.
+"""
+from __future__ import annotations
+
+import json
+import random
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .motor import Motor
+from .protocol import CLOCK_FREQ
+
+XY_STEP = 40.0 / (200 * 32)
+Z_STEP = 8.0 / (200 * 16)
+E_STEP = 22.6789511 / (200 * 16 * 50 / 10)
+Z_MOTORS = ("z", "z1", "z2", "z3")
+BED = (0.0, 0.0, 250.0, 250.0)
+Z_CORNERS = ((-25.0, -10.0), (-25.0, 270.0), (275.0, 270.0), (275.0, -10.0))
+FILAMENT_DIAMETER = 1.75
+# X and Y switches stand at the end of travel, as on a Voron.
+XY_SWITCH = 250.0
+Z_TOP = 230.0
+NOZZLE_START = (120.0, 110.0, 40.0)
+# The bottom of what a bead leaves under a nozzle that has sagged onto it.
+CONTACT_CELL = 0.5
+AMBIENT = 23.0
+
+STEP_PINS = {"SA": "a", "SB": "b", "SZ0": "z", "SZ1": "z1", "SZ2": "z2",
+             "SZ3": "z3", "SE": "e"}  # fmt: skip
+ENABLE_PINS = {"EA": "a", "EB": "b", "EZ0": "z", "EZ1": "z1", "EZ2": "z2",
+               "EZ3": "z3", "EE": "e"}  # fmt: skip
+HEATER_PINS = {"HE": "extruder", "HB": "heater_bed"}
+ADC_PINS = {"TE": "extruder", "TB": "heater_bed"}
+SWITCH_PINS = ("LX", "LY", "LZ", "ZP0", "ZP1", "ZP2", "ZP3", "ACOK")
+OTHER_PINS = ("DA", "DB", "DZ0", "DZ1", "DZ2", "DZ3", "DE", "FAN0", "FAN1", "AUX")
+ALL_PINS = (*STEP_PINS, *ENABLE_PINS, *HEATER_PINS, *ADC_PINS, *SWITCH_PINS,
+            *OTHER_PINS)  # fmt: skip
+
+
+@dataclass
+class Heater:
+    """First-order thermal body; `gain` and `loss` per second."""
+
+    gain: float  # degrees per second at full power
+    loss: float  # fraction of the excess temperature lost per second
+    temperature: float = AMBIENT
+    times: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def advance(self, seconds: float, power: float) -> None:
+        excess = self.temperature - AMBIENT
+        self.temperature += seconds * (power * self.gain - excess * self.loss)
+
+    def log(self, when: float) -> None:
+        self.times.append(when)
+        self.values.append(self.temperature)
+
+
+def adc_fraction(celsius: float) -> float:
+    """Voltage divider of a 100k thermistor, beta 3950, pulled up by 4.7k.
+
+    The same Beta formula as Klipper's extras/thermistor.py.
+    """
+    kelvin = celsius + 273.15
+    r = 100_000.0 * float(np.exp(3950.0 * (1.0 / kelvin - 1.0 / 298.15)))
+    return r / (r + 4700.0)
+
+
+class World:
+    """Motors, switches, heaters, and what a loss of power does to them."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        x, y, z = NOZZLE_START
+        self.motors = {
+            "a": Motor("a", XY_STEP, 32, x + y),
+            "b": Motor("b", XY_STEP, 32, x - y),
+            "e": Motor("e", E_STEP, 16, 0.0, snaps=False),
+        }
+        for name in Z_MOTORS:
+            self.motors[name] = Motor(name, Z_STEP, 16, z)
+        self.heaters = {
+            "extruder": Heater(gain=14.0, loss=0.02),
+            "heater_bed": Heater(gain=6.0, loss=0.004),
+        }
+        # Z+ switches at uneven heights, each closing within a few microns.
+        self.switch_height = {
+            f"ZP{i}": Z_TOP + self.random.uniform(-0.5, 0.5) for i in range(4)
+        }
+        self.noise_sigma = 0.003
+        self.switch_noise = dict.fromkeys(SWITCH_PINS, 0.0)
+        self.ac_ok = True
+        self.events: list[tuple[float, str, str]] = []
+
+    # Positions
+
+    def corners(self, clock: int) -> list[float]:
+        return [self.motors[m].at(clock) for m in Z_MOTORS]
+
+    def xy(self, clock: int) -> tuple[float, float]:
+        a, b = self.motors["a"].at(clock), self.motors["b"].at(clock)
+        return (a + b) / 2, (a - b) / 2
+
+    @staticmethod
+    def weights(x: float, y: float) -> list[float]:
+        """Share of each corner's height in the nozzle's at (x, y)."""
+        (x0, y0), (_, _), (x1, y1), (_, _) = Z_CORNERS
+        u, v = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+        return [(1 - u) * (1 - v), (1 - u) * v, u * v, u * (1 - v)]
+
+    def nozzle(self, clock: int) -> tuple[float, float, float]:
+        x, y = self.xy(clock)
+        w = self.weights(x, y)
+        return x, y, sum(p * q for p, q in zip(w, self.corners(clock), strict=True))
+
+    # Switches
+
+    def arm(self, pin: str) -> None:
+        """A new approach: the switch closes a few microns elsewhere."""
+        self.switch_noise[pin] = self.random.gauss(0.0, self.noise_sigma)
+
+    def switch(self, pin: str, clocks: np.ndarray) -> np.ndarray:
+        """State of a switch (True: pressed) at a sorted array of clocks."""
+        if pin == "ACOK":
+            return np.full(len(clocks), self.ac_ok)
+        noise = self.switch_noise[pin]
+        if pin in self.switch_height:
+            motor = self.motors[Z_MOTORS[int(pin[2])]]
+            return motor.at_many(clocks) >= self.switch_height[pin] + noise
+        a, b = (self.motors[m].at_many(clocks) for m in "ab")
+        if pin == "LX":
+            return (a + b) / 2 >= XY_SWITCH
+        if pin == "LY":
+            return (a - b) / 2 >= XY_SWITCH
+        # LZ: a nozzle that touches a pin at bed height, wherever it stands.
+        heights = [self.motors[m].at_many(clocks) for m in Z_MOTORS]
+        w = self.weights(float((a[-1] + b[-1]) / 2), float((a[-1] - b[-1]) / 2))
+        return sum(p * q for p, q in zip(w, heights, strict=True)) <= noise
+
+    # Power
+
+    def set_enable(self, motor: str, on: bool, clock: int) -> None:
+        m = self.motors[motor]
+        if on and not m.energised:
+            snap = m.energise(clock)
+            if abs(snap) > 1e-9:
+                self.note(clock, "snap", f"{motor} {snap:+.4f}")
+        elif not on and m.energised:
+            m.energised = False
+            if motor in Z_MOTORS:
+                self.sag(clock, (motor,))
+
+    def motors_off(self, clock: int) -> None:
+        """The drivers lose power: no holding torque, phases forgotten."""
+        held = [m for m in Z_MOTORS if self.motors[m].energised]
+        for m in self.motors.values():
+            m.stop_at(clock)
+            m.driver_reset(clock)
+        if held:
+            self.sag(clock, held)
+
+    def sag(self, clock: int, loose: Sequence[str]) -> None:
+        """Belts give way: each loose corner falls by its own amount.
+
+        A gantry that sags onto the part is carried by it: the nozzle stays where
+        it touches, and the gantry tilts about it.
+        """
+        drops = [
+            -self.random.uniform(0.2, 3.0) if m in loose else 0.0 for m in Z_MOTORS
+        ]
+        x, y, z = self.nozzle(clock)
+        w = self.weights(x, y)
+        fallen = z + sum(p * q for p, q in zip(w, drops, strict=True))
+        held = max(self.surface(x, y, clock) - fallen, 0.0)
+        # The carried gantry cannot rise above where its nozzle stood.
+        lift = min(held, z - fallen)
+        for name, drop in zip(Z_MOTORS, drops, strict=True):
+            self.motors[name].jump(clock, drop + lift)
+        moved = {m: round(d + lift, 4) for m, d in zip(Z_MOTORS, drops, strict=True)}
+        self.note(clock, "sag", json.dumps(moved))
+
+    def surface(self, x: float, y: float, clock: int) -> float:
+        """Height of whatever is under the nozzle: plastic laid there, or the bed.
+
+        Plastic is taken from the steps: where the nozzle was, close to (x, y),
+        while filament went forward.
+        """
+        begin = clock - 3600 * CLOCK_FREQ
+        times, net = self.motors["e"].expand(begin, clock)
+        if not len(times):
+            return 0.0
+        laying = net >= np.maximum.accumulate(net)
+        times = times[laying]
+        path = {m: self._positions(m, begin, clock, times) for m in ("a", "b")}
+        px, py = (path["a"] + path["b"]) / 2, (path["a"] - path["b"]) / 2
+        near = (abs(px - x) < CONTACT_CELL) & (abs(py - y) < CONTACT_CELL)
+        if not near.any():
+            return 0.0
+        times = times[near]
+        w = self.weights(x, y)
+        heights = sum(
+            w[i] * self._positions(m, begin, clock, times)
+            for i, m in enumerate(Z_MOTORS)
+        )
+        return float(heights.max())
+
+    def _positions(
+        self, motor: str, begin: int, end: int, clocks: np.ndarray
+    ) -> np.ndarray:
+        times, positions = self.motors[motor].history(begin, end)
+        return positions[np.maximum(np.searchsorted(times, clocks, "right") - 1, 0)]
+
+    def note(self, clock: int, kind: str, text: str) -> None:
+        self.events.append((clock / CLOCK_FREQ, kind, text))
+
+
+@dataclass
+class Output:
+    """A pin driven by the micro-controller: its level over time.
+
+    `level` is 0..1 (software PWM averaged), `queue` holds what is scheduled.
+    """
+
+    pin: str
+    default: int = 0
+    max_duration: int = 0
+    cycle: int = 0
+    level: float = 0.0
+    since: int = 0
+    queue: list[tuple[int, int]] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    levels: list[float] = field(default_factory=list)
+
+    def set(self, clock: int, level: float) -> None:
+        self.level, self.since = level, clock
+        self.times.append(clock)
+        self.levels.append(level)
+
+    def at(self, clock: int) -> float:
+        i = bisect_right(self.times, clock) - 1
+        return self.levels[i] if i >= 0 else float(self.default)
