@@ -155,25 +155,6 @@ plr_klippy_source() {
         >"$parent/plr-stamp"
 }
 
-# A tree of the user's own builds its helper when klippy first starts; do it
-# now, so that several klippys started at once don't build it together.
-plr_build_helper() {  # tree
-    local tree=$1 path=$1/klippy code="import chelper; chelper.get_ffi()"
-    local source=$1/klippy/chelper library=$1/klippy/chelper/c_helper.so
-    if [ -f "$library" ] && [ -z "$(find "$source" -name '*.[chp]*' \
-        -newer "$library" ! -name '__pycache__' ! -name '*.pyc')" ]; then
-        return
-    fi
-    plr_say "building the C helper of $tree"
-    if [ -f "$tree/klippy/chelper/builder.py" ]; then
-        path=$tree code="import klippy.chelper.builder as b; b.build_chelper()"
-    elif [ -f "$tree/klippy/printer.py" ]; then
-        path=$tree code="from klippy import chelper; chelper.get_ffi()"
-    fi
-    plr_logged "build the C helper of $tree" \
-        env PYTHONPATH="$path" "$PLR_KLIPPY_PYTHON" -c "$code"
-}
-
 # Makes PLR_KLIPPER_PATH from KLIPPER_PATH, or names the tree of our own.
 plr_use_klipper() {
     local given=${KLIPPER_PATH:-}
@@ -231,9 +212,6 @@ plr_bootstrap() {
     if [ ${#todo[@]} -gt 0 ]; then
         plr_logged "import Moonraker's libraries" \
             "$PLR_MOONRAKER_PYTHON" -c "import libnacl, moonraker.server"
-    fi
-    if [ "$PLR_KLIPPER_PATH" != "$PLR_SDIST" ]; then
-        plr_build_helper "$PLR_KLIPPER_PATH"
     fi
     if command -v flock >/dev/null; then exec 9>&-; fi
 }

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,17 +51,33 @@ def prepare(source: Path | None = None, extra: Path = EXTRA) -> KlippyTree:
         if p.suffix in (".py", ".c", ".h") and "__pycache__" not in p.parts
     )
     digest = hashlib.sha256(repr((str(source), str(extra), files)).encode())
+    # Only PyPI's package has relative imports there: it cannot run as a script.
+    is_package = "from . import" in (klippy / "klippy.py").read_text()
     root = REPO / ".cache" / "trees" / digest.hexdigest()[:16]
     root.mkdir(parents=True, exist_ok=True)
     with open(root / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (root / ".ready").exists():
             _copy(klippy, root / "klippy", extra)
+            _build_helper(root, is_package)
             (root / ".ready").touch()
-    # Only the package from PyPI uses relative imports in klippy.py and has no
-    # klippy.py that can be started as a script.
-    is_package = "from . import" in (klippy / "klippy.py").read_text()
     return KlippyTree(root, source.name, is_package)
+
+
+def _build_helper(root: Path, is_package: bool) -> None:
+    """klippy's C code, now and once, and not at the first start of several."""
+    package = "klippy.chelper" if (is_package or _is_kalico(root)) else "chelper"
+    path = root if "." in package else root / "klippy"
+    subprocess.run(
+        [os.environ.get("PLR_KLIPPY_PYTHON", sys.executable), "-c",
+         f"import {package} as c; c.get_ffi()"],
+        cwd=path, env=dict(os.environ, PYTHONPATH=str(path)), check=True,
+        capture_output=True,
+    )  # fmt: skip
+
+
+def _is_kalico(root: Path) -> bool:
+    return (root / "klippy" / "printer.py").exists()
 
 
 def _copy(klippy: Path, target: Path, extra: Path) -> None:

@@ -1,0 +1,218 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""The main job: a print, power cuts, resumes; and the same print undisturbed."""
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import oracle
+from .klippy_tree import KlippyTree
+from .printer import PrinterError, VirtualPrinter
+from .trace import Geometry, Session
+
+Say = Callable[[str], None]
+# A print may take as long as its file is; this is for one that stands still.
+STALL_TIMEOUT = 300.0
+OFFER_TIMEOUT = 30.0
+RESUME_TIMEOUT = 900.0
+POLL = 0.3
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    sessions: list[Session]
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """resumed: every cut was followed by a resume that printed to the end.
+    trouble: why not, in words.  cuts: instants, in the trace's seconds.
+    offer_s: klippy ready until the offer was there, per cut."""
+
+    resumed: bool
+    trouble: str
+    original_changed: bool
+    sessions: list[Session]
+    cuts: tuple[float, ...]
+    offer_s: tuple[float, ...]
+    records: tuple[dict, ...]
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+def run_undisturbed(
+    part: Path, seed: int, tree: KlippyTree | None = None, say: Say = quiet
+) -> Undisturbed:
+    """Print the whole file on a machine of its own."""
+    with VirtualPrinter(seed=seed, tree=tree) as printer:
+        printer.power_on()
+        printer.print_file(part)
+        finish(printer, say)
+        sessions, geometry = printer.sessions()
+        return Undisturbed(sessions, geometry)
+
+
+def run_interrupted(
+    part: Path,
+    cuts: Sequence[float],
+    seed: int,
+    tree: KlippyTree | None = None,
+    say: Say = quiet,
+    keep: bool = False,
+    during: Callable[[VirtualPrinter], None] | None = None,
+    between: Callable[[VirtualPrinter], None] | None = None,
+) -> Outcome:
+    """Print, cut the power at each of `cuts`, resume each time, print to the end.
+
+    cuts: seconds after the first plastic of the print, or of the resumed print.
+    during: called when the print has been started, before the cut is armed; then
+    `cuts` count from the first plastic after that.
+    between: called with the printer booted and the offer open, before the answer.
+    """
+    with VirtualPrinter(seed=seed, tree=tree, keep=keep) as printer:
+        if keep:
+            say(f"working folder: {printer.root}")
+        printer.power_on()
+        say("calibrating the Z+ switches (an owner does this once)")
+        printer.gcode("PLR_Z_HOME MODE=CALIBRATE")
+        original = printer.gcodes / printer.print_file(part)
+        before = _digest(original)
+        trouble, at, offers, records = "", [], [], []
+        try:
+            say("heating, homing, printing")
+            if during is not None:
+                during(printer)
+            for number, cut in enumerate(cuts):
+                printer.arm_cut(cut)
+                at.append(_wait_cut(printer, cut))
+                say(f"power cut {number + 1}: {cut:.1f} s after the first plastic")
+                printer.power_on()
+                offers.append(wait_offer(printer))
+                records.append(printer.get("/server/plr/status")["record"])
+                say(f"booted, offered: {records[-1]['summary']}")
+                if between is not None:
+                    between(printer)
+                resume(printer, say)
+            finish(printer, say)
+        except PrinterError as e:
+            trouble = str(e)
+            say(f"failed: {trouble}")
+        sessions, _ = printer.sessions()
+        return Outcome(
+            resumed=not trouble,
+            trouble=trouble,
+            original_changed=not original.exists() or _digest(original) != before,
+            sessions=sessions,
+            cuts=tuple(at),
+            offer_s=tuple(offers),
+            records=tuple(records),
+        )
+
+
+def judge(undisturbed: Undisturbed, outcome: Outcome) -> oracle.Verdict:
+    return oracle.compare(
+        undisturbed.sessions, outcome.sessions, undisturbed.geometry
+    )
+
+
+def wait_offer(printer: VirtualPrinter) -> float:
+    """Seconds until the prompt is on the console of a ready printer."""
+    started = time.monotonic()
+
+    def offered() -> bool:
+        return any("action:prompt_show" in line for line in printer.console())
+
+    printer.wait("the offer to resume", offered, OFFER_TIMEOUT, period=0.05)
+    return time.monotonic() - started
+
+
+def resume(printer: VirtualPrinter, say: Say = quiet) -> None:
+    """Press Resume, and wait until the print goes on."""
+    printer.gcode("PLR_RESUME_PRINT")
+    last = None
+    began = time.monotonic()
+    while time.monotonic() - began < RESUME_TIMEOUT:
+        status = printer.get("/server/plr/status")
+        step = status["step"]
+        if step is not None and step["title"] != last:
+            last = step["title"]
+            say(f"resuming, {step['number']} of {step['of']}: {last}")
+        if status["state"] == "printing":
+            say("the print goes on")
+            return
+        if status["last_error"] and status["state"] != "resuming":
+            raise PrinterError(status["last_error"])
+        if step is None and status["state"] == "interrupted":
+            _refused(printer)
+        time.sleep(POLL)
+    raise PrinterError(f"not resumed within {RESUME_TIMEOUT:.0f} s, at: {last}")
+
+
+def _refused(printer: VirtualPrinter) -> None:
+    for line in printer.console():
+        found = re.search(r"PLR_RESUME_PRINT: (Cannot resume.*)", line)
+        if found:
+            raise PrinterError(found[1])
+
+
+def finish(printer: VirtualPrinter, say: Say = quiet) -> None:
+    """Wait until the running print is complete and the motors are done."""
+    moved, position = time.monotonic(), -1
+    said = -1
+    while True:
+        status = printer.objects("print_stats", "virtual_sdcard")
+        state = status["print_stats"]["state"]
+        if state == "complete":
+            break
+        if state not in ("printing", "standby"):
+            message = status["print_stats"].get("message", "")
+            raise PrinterError(f"the print ended: {state} {message}".strip())
+        sd = status["virtual_sdcard"]
+        if sd["file_position"] != position:
+            moved, position = time.monotonic(), sd["file_position"]
+        percent = int(100 * sd["progress"])
+        if percent // 10 > said:
+            said = percent // 10
+            say(f"printing: {percent} %")
+        if time.monotonic() - moved > STALL_TIMEOUT:
+            raise PrinterError(f"the print stands still at {percent} %")
+        time.sleep(POLL)
+    printer.gcode("M400")
+    printer.wait(
+        "the finished print to be closed",
+        lambda: printer.get("/server/plr/status")["state"] == "idle",
+        10,
+    )
+
+
+def _wait_cut(printer: VirtualPrinter, cut: float) -> float:
+    """Wait for the armed cut, as long as the print goes on without it."""
+
+    def check() -> None:
+        state = printer.state()
+        if state not in ("printing", "standby"):
+            raise PrinterError(
+                f"no cut at {cut:.1f} s after the first plastic: the print was {state}"
+            )
+
+    return printer.wait_cut(cut + RESUME_TIMEOUT, check)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def copy_part(source: Path, folder: Path) -> Path:
+    """A name that klippy accepts: lower case ending .gcode."""
+    target = folder / (source.stem + ".gcode")
+    shutil.copyfile(source, target)
+    return target
