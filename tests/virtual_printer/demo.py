@@ -104,6 +104,8 @@ def main(argv: list[str] | None = None) -> int:
         picture_path, whole.sessions, outcome.sessions, whole.geometry, verdict
     )
     print(f"Picture: {os.path.relpath(picture_path)}")
+    if outcome.disk:
+        print(f"Note: {outcome.disk}, so un-synced writes were kept at the cut.")
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
     return conclude(outcome, verdict)

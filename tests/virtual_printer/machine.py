@@ -10,7 +10,8 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
     {"do": "arm_cut", "after": S, "kill": [PGID...]}
                                      cut S seconds after the first plastic
     {"do": "cut", "kill": [PGID...]} cut now
-    {"do": "brown_out"}              the micro-controller alone loses power
+    {"do": "brown_out", "usb": BOOL} all but the host loses power for a moment; with
+                                     usb the port goes away, else it stays open
     {"do": "ac", "ok": BOOL}         the AC-detect pin
     {"do": "state"}                  where everything is
     {"do": "dump", "path": PATH}     write the trace for the oracle
@@ -67,16 +68,26 @@ class Machine:
             os.unlink(port)
         os.symlink(os.ttyname(self.slave), port)
         self.port = port
+        self._boot()
+        return {}
+
+    def _boot(self) -> None:
         self.firmware = Firmware(self.world, self.fd)
         self.sessions.append([self.firmware.powered_at, 0])
-        return {}
+
+    def _motors_off(self, clock: int) -> None:
+        """What was on its way to the firmware counts: its steps until `clock`."""
+        assert self.firmware is not None
+        self.firmware.ends = clock
+        self._listen()
+        self.firmware.power_off(clock)
+        self.firmware = None
+        self.sessions[-1][1] = clock
 
     def _power_off(self, clock: int) -> None:
         if self.firmware is None:
             return
-        self.firmware.power_off(clock)
-        self.firmware = None
-        self.sessions[-1][1] = clock
+        self._motors_off(clock)
         os.close(self.fd)
         os.close(self.slave)
         self.fd = self.slave = -1
@@ -100,16 +111,21 @@ class Machine:
         self._armed_at = world_clock()
         return {}
 
-    def _check_cut(self, now: int) -> None:
+    def _cut_due(self, now: int) -> int | None:
+        """The clock of the armed cut, once it has come."""
         if self._armed is None or self.firmware is None:
-            return
+            return None
         if self._armed["clock"] is None:
             first = self._first_plastic(now)
             if first is None:
-                return
+                return None
             self._armed["clock"] = first + int(self._armed["after"] * CLOCK_FREQ)
-        if now >= self._armed["clock"]:
-            self.say(self.do_cut(self._armed["kill"], self._armed["clock"]))
+        return self._armed["clock"] if now >= self._armed["clock"] else None
+
+    def _check_cut(self, now: int) -> None:
+        clock = self._cut_due(now)
+        if clock is not None and self._armed is not None:
+            self.say(self.do_cut(self._armed["kill"], clock))
 
     def _first_plastic(self, now: int) -> int | None:
         e = self.world.motors["e"]
@@ -119,13 +135,25 @@ class Machine:
         enough = net - e.net_at(self._armed_at) > FIRST_PLASTIC_MM / e.step_mm
         return int(times[np.argmax(enough)]) if enough.any() else None
 
-    def do_brown_out(self) -> dict:
-        """Motors and heaters lose power; the host does not notice at once."""
+    def do_brown_out(self, usb: bool = False) -> dict:
+        """Motors, heaters and firmware lose power; the host runs on.
+
+        Over USB the device vanishes and another comes.  On a UART the line stays,
+        and the firmware says "starting" as any does at boot.  Its sequence numbers
+        start again too, so a host may discard that word, and notice later.
+        """
+        if self.firmware is None:
+            return {}
         clock = world_clock()
         self.world.note(clock, "brown_out", "")
-        port = self.port
-        self._power_off(clock)
-        self.do_on(port)
+        if usb:
+            port = self.port
+            self._power_off(clock)
+            self.do_on(port)
+            return {}
+        self._motors_off(clock)
+        self._boot()
+        self.firmware.send("starting")
         return {}
 
     def do_ac(self, ok: bool) -> dict:
@@ -167,8 +195,8 @@ class Machine:
                 temps[name] = (t[keep], np.array(heater.values)[keep])
             first, last = begin / CLOCK_FREQ, end / CLOCK_FREQ + 1e-3
             events = [e for e in self.world.events if first <= e[0] <= last]
-            sessions.append(trace.Session(
-                begin / CLOCK_FREQ, end / CLOCK_FREQ, motors, temps, events))  # fmt: skip
+            on, off = begin / CLOCK_FREQ, end / CLOCK_FREQ
+            sessions.append(trace.Session(on, off, motors, temps, events))
         trace.save(path, sessions, trace.Geometry(Z_CORNERS, BED, FILAMENT_DIAMETER))
         return {"sessions": len(sessions)}
 
@@ -210,9 +238,10 @@ class Machine:
             except OSError:
                 return
             # A cut takes back what is heard after it.
-            self._check_cut(world_clock())
-            if self.firmware is not None:
-                self.firmware.reader.feed(data)
+            due = self._cut_due(world_clock())
+            if due is not None:
+                self.firmware.ends = due
+            self.firmware.reader.feed(data)
 
     def run(self) -> None:
         while True:
@@ -226,7 +255,7 @@ class Machine:
             if self.firmware is not None:
                 self.firmware.run(now)
             self._thermal(now)
-            self._check_cut(now)
+            self._check_cut(world_clock())
             if 0 in ready and not self._control():
                 return
 

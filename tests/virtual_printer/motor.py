@@ -51,6 +51,27 @@ class Chunk:
         return self.c0 + k * self.interval + self.add * k * (k - 1) // 2
 
 
+def _steps_done(
+    elapsed: np.ndarray, interval: np.ndarray, count: np.ndarray, add: np.ndarray
+) -> np.ndarray:
+    """Chunk.steps_until() for many chunks, each at its own time since its c0."""
+
+    def time_of(k: np.ndarray) -> np.ndarray:
+        return k * interval + add * (k * (k - 1) // 2)
+
+    # The root of the quadratic, then made exact: floats only come close.
+    slope = interval - add / 2
+    root = np.sqrt(np.maximum(slope * slope + 2.0 * add * elapsed, 0.0))
+    guess = 2.0 * elapsed / np.maximum(slope + root, 0.5)
+    k = np.clip(guess, 0, count).astype(np.int64)
+    k = np.where(elapsed >= time_of(count), count, k)
+    while (late := (k > 0) & (time_of(k) > elapsed)).any():
+        k -= late
+    while (early := (k < count) & (time_of(k + 1) <= elapsed)).any():
+        k += early
+    return k
+
+
 @dataclass
 class Motor:
     """`position` is mm along the motor's own axis; `step_mm` mm per microstep."""
@@ -63,7 +84,7 @@ class Motor:
     energised: bool = False
     phase: int = 0  # microsteps since the driver got power
     chunks: list[Chunk] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)  # c0 of each chunk
+    starts: list[int] = field(default_factory=list)  # first step of each chunk
     befores: list[int] = field(default_factory=list)  # net steps before it
     jumps: list[tuple[int, float]] = field(default_factory=list)
     net: int = 0  # net steps of all chunks
@@ -81,7 +102,8 @@ class Motor:
         """Append a chunk; returns the clock of its last step."""
         chunk = Chunk(c0, interval, count, add, 1 if up else -1)
         self.chunks.append(chunk)
-        self.starts.append(c0)
+        # Not c0: after a new configuration that may lie before earlier steps.
+        self.starts.append(c0 + interval)
         self.befores.append(self.net)
         self.net += count * chunk.direction
         return chunk.time_of(count)
@@ -124,13 +146,33 @@ class Motor:
         return self.base_at(clock) + self.net_at(clock) * self.step_mm
 
     def at_many(self, clocks: np.ndarray) -> np.ndarray:
-        """Positions at a sorted array of clocks that lie close together."""
+        """Positions (mm) at a sorted array of clocks."""
+        clocks = np.asarray(clocks, np.int64)
+        return self._bases(clocks) + self._nets(clocks) * self.step_mm
+
+    def _bases(self, clocks: np.ndarray) -> np.ndarray:
+        times = np.array([t for t, _ in self.jumps], np.int64)
+        index = np.searchsorted(times, clocks, side="right") - 1
+        return np.array([base for _, base in self.jumps])[np.maximum(index, 0)]
+
+    def _nets(self, clocks: np.ndarray) -> np.ndarray:
+        """Net steps at sorted clocks: net_at() without a loop."""
         if not len(clocks):
-            return np.zeros(0)
-        times, net = self.expand(int(clocks[0]), int(clocks[-1]))
-        index = np.searchsorted(times, clocks, side="right")
-        nets = np.concatenate(([self.net_at(int(clocks[0]))], net))[index]
-        return self.base_at(int(clocks[0])) + nets * self.step_mm
+            return np.zeros(0, np.int64)
+        first = max(bisect.bisect_right(self.starts, int(clocks[0])) - 1, 0)
+        last = bisect.bisect_right(self.starts, int(clocks[-1]))
+        chunks = self.chunks[first:last]
+        if not chunks:
+            return np.zeros(len(clocks), np.int64)
+        starts = np.array(self.starts[first:last], np.int64)
+        index = np.searchsorted(starts, clocks, side="right") - 1
+        early, index = index < 0, np.maximum(index, 0)
+        table = np.array(
+            [(c.c0, c.interval, c.count, c.add, c.direction) for c in chunks], np.int64
+        )
+        c0, interval, count, add, direction = table[index].T
+        done = np.where(early, 0, _steps_done(clocks - c0, interval, count, add))
+        return np.array(self.befores[first:last], np.int64)[index] + done * direction
 
     def jump(self, clock: int, delta: float) -> None:
         """Move without steps."""
@@ -192,13 +234,7 @@ class Motor:
         """Clocks and positions (mm) of all steps and jumps in [begin, end]."""
         times, net = self.expand(begin, end)
         jump_t = np.array([t for t, _ in self.jumps], np.int64)
-        jump_base = np.array([b for _, b in self.jumps])
-
-        def base(clocks: np.ndarray) -> np.ndarray:
-            i = np.searchsorted(jump_t, clocks, side="right") - 1
-            return jump_base[np.maximum(i, 0)]
-
-        positions = base(times) + net * self.step_mm
+        positions = self._bases(times) + net * self.step_mm
         inside = (jump_t > begin) & (jump_t <= end)
         extra_t = np.concatenate(([begin], jump_t[inside]))
         extra_p = np.array([self.at(int(t)) for t in extra_t])

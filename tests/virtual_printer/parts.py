@@ -42,6 +42,7 @@ class Writer:
         self.part = part
         self.lines: list[str] = []
         self.e = 0.0
+        self.used = 0.0
         self.at: tuple[float, float] | None = None
 
     def __call__(self, line: str) -> None:
@@ -49,6 +50,7 @@ class Writer:
 
     def filament(self, amount: float) -> str:
         self.e += amount
+        self.used += amount
         if self.part.relative_e:
             return f"E{amount:.5f}"
         return f"E{self.e:.5f}"
@@ -94,7 +96,8 @@ def gcode(part: Part) -> str:
         _layer(w, n)
     for line in (
         ";TYPE:Custom", "; filament end gcode", "M107", "PRINT_END", "M73 P100 R0",
-        "; filament used [mm] = 100.00", "; total layers count = 5", "",
+        f"; filament used [mm] = {w.used:.2f}", f"; total layers count = {part.layers}",
+        "",
         "; prusaslicer_config = begin", f"; layer_height = {LAYER}",
         "; prusaslicer_config = end",
     ):  # fmt: skip

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from . import trace
-from .disk import Disk
+from .disk import disk_for
 from .klippy_tree import REPO, KlippyTree, prepare
 
 CONFIG = Path(__file__).parent / "config"
@@ -63,6 +63,7 @@ class VirtualPrinter:
     ) -> None:
         self.tree = tree or prepare()
         self.keep = keep
+        self.seed = seed
         self.root = Path(tempfile.mkdtemp(prefix="plr-"))
         self.data = self.root / "printer_data"
         for folder in ("config", "gcodes", "logs", "database", "comms", "plr"):
@@ -72,7 +73,9 @@ class VirtualPrinter:
         self.serial = f"/tmp/klipper_host_{uuid.uuid4().hex[:12]}"
         self.port = free_port()
         self._write_configs(config, moonraker_config)
-        self.disk = Disk(self.root, self.data)
+        self.moonraker_python = os.environ.get("PLR_MOONRAKER_PYTHON", sys.executable)
+        pythons = (self.tree.command()[0], self.moonraker_python)
+        self.disk = disk_for(self.root, self.data, pythons)
         self.klippy: subprocess.Popen | None = None
         self.moonraker: subprocess.Popen | None = None
         self.boots = 0
@@ -92,6 +95,7 @@ class VirtualPrinter:
         for key, value in (
             ("PORT", self.serial),
             ("GCODES", str(self.gcodes)),
+            ("MACROS", str(REPO / "macros" / "power_loss_recovery.cfg")),
             ("VARIABLES", str(self.data / "config" / "variables.cfg")),
         ):
             text = text.replace("{" + key + "}", value)
@@ -167,7 +171,7 @@ class VirtualPrinter:
             if process is not None:
                 process.wait()
         self.klippy = self.moonraker = None
-        self.disk.power_lost(self.boots)
+        self.disk.power_lost(self.seed * 1000 + self.boots)
 
     # Processes
 
@@ -192,8 +196,8 @@ class VirtualPrinter:
 
     def start_moonraker(self) -> None:
         self.moonraker = self._spawn(
-            [os.environ.get("PLR_MOONRAKER_PYTHON", sys.executable), "-c",
-             MOONRAKER_START, str(COMPONENTS), "-d", str(self.data)],
+            [self.moonraker_python, "-c", MOONRAKER_START, str(COMPONENTS),
+             "-d", str(self.data)],
             "moonraker.out",
         )  # fmt: skip
 

@@ -84,12 +84,20 @@ STATIC_STRINGS = (
     "Missed scheduling of next digital out event",
     "Scheduled digital out event will exceed max_duration",
     "ADC out of range",
-    "Stepper too far in past",
     "Timer too close",
+    "Invalid command",
+    "Command parser error",
+    "Invalid oid type",
+    "Invalid count parameter",
+    "update_digital_out not valid with active queue",
     "Move queue overflow",
     "Can't reset time when stepper active",
 )
 _SIGNED = {"%i", "%hi"}
+
+
+class CommandError(Exception):
+    """A command the firmware answers by a shutdown; its text is the reason."""
 
 
 def _crc_table() -> list[int]:
@@ -121,6 +129,20 @@ def encode_int(out: bytearray, v: int) -> None:
     if v >= 0x60 or v < -0x20:
         out.append((v >> 7) & 0x7F | 0x80)
     out.append(v & 0x7F)
+
+
+def decode_int(data: bytes, pos: int) -> tuple[int, int]:
+    """The integer at `pos`, sign extended, and the position after it."""
+    c = data[pos]
+    pos += 1
+    v = c & 0x7F
+    if (c & 0x60) == 0x60:
+        v |= -0x20
+    while c & 0x80:
+        c = data[pos]
+        pos += 1
+        v = (v << 7) | (c & 0x7F)
+    return v, pos
 
 
 def frame(seq: int, payload: bytes) -> bytes:
@@ -190,32 +212,33 @@ class Dictionary:
         return self.responses[name].encode(args)
 
     def decode(self, payload: bytes) -> Iterator[tuple[str, list[int]]]:
-        """Yield (name, arguments) of each message in a payload from the host."""
+        """Yield (name, arguments) of each message in a payload from the host.
+
+        CommandError where src/command.c would shut down.
+        """
         pos, end = 0, len(payload)
         commands = self.commands
         while pos < end:
-            message = commands[payload[pos]]
+            message = commands.get(payload[pos])
+            if message is None:
+                raise CommandError("Invalid command")
             pos += 1
             args: list[int] = []
             for signed in message.signed:
-                c = payload[pos]
-                pos += 1
-                v = c & 0x7F
-                if (c & 0x60) == 0x60:
-                    v |= -0x20
-                while c & 0x80:
-                    c = payload[pos]
-                    pos += 1
-                    v = (v << 7) | (c & 0x7F)
-                args.append(v if signed else v & 0xFFFFFFFF)
+                try:
+                    value, pos = decode_int(payload, pos)
+                except IndexError:
+                    raise CommandError("Command parser error") from None
+                args.append(value if signed else value & 0xFFFFFFFF)
             yield message.name, args
 
 
 class FrameReader:
-    """Splits the host's byte stream into frames, in sequence.
+    """Splits the host's byte stream into frames, in sequence (src/command.c).
 
     `handle(payload)` is called for each frame that carries the next sequence
-    number; `answer(seq)` acknowledges, or asks again for what was missed.
+    number; `answer(seq)` acknowledges, or asks again for what was missed: a host
+    that sees the same number twice sends everything again from there.
     """
 
     def __init__(
@@ -223,16 +246,25 @@ class FrameReader:
     ) -> None:
         self.handle = handle
         self.answer = answer
-        self.next_seq: int | None = None
+        # A host starts at 1 and learns from the first answer where we are.
+        self.next_seq = 0
         self._buffer = b""
+        self._need_sync = False
+        self._need_valid = False
 
     def feed(self, data: bytes) -> None:
         buf = self._buffer + data
         pos, end = 0, len(buf)
-        while end - pos >= MESSAGE_MIN:
-            length = buf[pos]
-            if not MESSAGE_MIN <= length <= MESSAGE_MAX:
+        while pos < end:
+            if self._need_sync:
                 pos = self._resync(buf, pos)
+                continue
+            if end - pos < MESSAGE_MIN:
+                break
+            length = buf[pos]
+            known = MESSAGE_MIN <= length <= MESSAGE_MAX
+            if not known or buf[pos + 1] & ~SEQ_MASK != DEST:
+                pos = self._bad(buf, pos)
                 continue
             if end - pos < length:
                 break
@@ -240,21 +272,31 @@ class FrameReader:
             tail = buf[pos + length - 3 : pos + length]
             crc = crc16_ccitt(body)
             if tail != bytes((crc >> 8, crc & 0xFF, SYNC)):
-                pos = self._resync(buf, pos)
+                pos = self._bad(buf, pos)
                 continue
             pos += length
+            self._need_valid = False
             self._frame(body[1] & SEQ_MASK, body[2:])
         self._buffer = buf[pos:]
 
-    @staticmethod
-    def _resync(buf: bytes, pos: int) -> int:
+    def _bad(self, buf: bytes, pos: int) -> int:
+        if buf[pos] == SYNC:
+            # A host that sends again begins with one.
+            return pos + 1
+        self._need_sync = True
+        return self._resync(buf, pos)
+
+    def _resync(self, buf: bytes, pos: int) -> int:
+        """Skip to behind the next SYNC; ask again once for what was spoilt."""
         nxt = buf.find(SYNC, pos)
+        if nxt >= 0:
+            self._need_sync = False
+        if not self._need_valid:
+            self._need_valid = True
+            self.answer(self.next_seq)
         return len(buf) if nxt < 0 else nxt + 1
 
     def _frame(self, seq: int, payload: bytes) -> None:
-        if self.next_seq is None:
-            # A host may start anywhere: it numbers from its own start.
-            self.next_seq = seq
         if seq == self.next_seq:
             self.next_seq = (seq + 1) & SEQ_MASK
             # As the firmware does: answers first, then the acknowledgement.  A

@@ -39,6 +39,11 @@ Z_TOP = 230.0
 NOZZLE_START = (120.0, 110.0, 40.0)
 # The bottom of what a bead leaves under a nozzle that has sagged onto it.
 CONTACT_CELL = 0.5
+# A nozzle may stand this much below the top of the plastic it has laid.
+SQUEEZE = 0.1
+# Faster than any axis moves, mm per tick; steps of the extruder looked at in one.
+MAX_STEP = 1000.0 / CLOCK_FREQ
+STRIDE = 16
 AMBIENT = 23.0
 
 STEP_PINS = {"SA": "a", "SB": "b", "SZ0": "z", "SZ1": "z1", "SZ2": "z2",
@@ -107,6 +112,8 @@ class World:
         self.switch_noise = dict.fromkeys(SWITCH_PINS, 0.0)
         self.ac_ok = True
         self.events: list[tuple[float, str, str]] = []
+        self._plastic_at: tuple[tuple[float, float, int], np.ndarray] = (
+            (0.0, 0.0, -1), np.zeros(0))  # fmt: skip
 
     # Positions
 
@@ -188,43 +195,58 @@ class World:
         w = self.weights(x, y)
         fallen = z + sum(p * q for p, q in zip(w, drops, strict=True))
         held = max(self.surface(x, y, clock) - fallen, 0.0)
-        # The carried gantry cannot rise above where its nozzle stood.
+        # The carried gantry cannot rise above where its nozzle stood.  Motors that
+        # hold do not move: the loose corners take up all of it.
         lift = min(held, z - fallen)
-        for name, drop in zip(Z_MOTORS, drops, strict=True):
-            self.motors[name].jump(clock, drop + lift)
-        moved = {m: round(d + lift, 4) for m, d in zip(Z_MOTORS, drops, strict=True)}
-        self.note(clock, "sag", json.dumps(moved))
+        lift /= sum(q for m, q in zip(Z_MOTORS, w, strict=True) if m in loose)
+        moved = {
+            m: drop + lift
+            for m, drop in zip(Z_MOTORS, drops, strict=True)
+            if m in loose
+        }
+        for name, delta in moved.items():
+            self.motors[name].jump(clock, delta)
+        text = json.dumps({m: round(d, 4) for m, d in moved.items()})
+        self.note(clock, "sag", text)
 
     def surface(self, x: float, y: float, clock: int) -> float:
         """Height of whatever is under the nozzle: plastic laid there, or the bed.
 
         Plastic is taken from the steps: where the nozzle was, close to (x, y),
-        while filament went forward.
+        while filament went forward.  What was laid above the nozzle that stands
+        there now (a purge in the air) has not stayed.
         """
-        begin = clock - 3600 * CLOCK_FREQ
-        times, net = self.motors["e"].expand(begin, clock)
-        if not len(times):
-            return 0.0
-        laying = net >= np.maximum.accumulate(net)
-        times = times[laying]
-        path = {m: self._positions(m, begin, clock, times) for m in ("a", "b")}
-        px, py = (path["a"] + path["b"]) / 2, (path["a"] - path["b"]) / 2
-        near = (abs(px - x) < CONTACT_CELL) & (abs(py - y) < CONTACT_CELL)
-        if not near.any():
-            return 0.0
-        times = times[near]
+        heights = self._plastic(x, y, clock)
         w = self.weights(x, y)
-        heights = sum(
-            w[i] * self._positions(m, begin, clock, times)
-            for i, m in enumerate(Z_MOTORS)
-        )
-        return float(heights.max())
+        now = sum(p * q for p, q in zip(w, self.corners(clock), strict=True))
+        return float(heights[heights < now + SQUEEZE].max(initial=0.0))
 
-    def _positions(
-        self, motor: str, begin: int, end: int, clocks: np.ndarray
+    def _plastic(self, x: float, y: float, clock: int) -> np.ndarray:
+        """Heights of the nozzle whenever it laid plastic close to (x, y)."""
+        key = (x, y, clock)
+        if self._plastic_at[0] == key:
+            # Four motors that go loose at one instant ask four times.
+            return self._plastic_at[1]
+        times, net = self.motors["e"].expand(clock - 3600 * CLOCK_FREQ, clock)
+        times = times[net >= np.maximum.accumulate(net)]
+        if len(times):
+            # A coarse look first: how far the nozzle can get until the next one.
+            looks = times[::STRIDE]
+            ticks = np.append(looks[1:], times[-1]) - looks
+            near = self._near(looks, x, y, CONTACT_CELL + ticks * MAX_STEP)
+            times = times[np.repeat(near, STRIDE)[: len(times)]]
+            times = times[self._near(times, x, y, CONTACT_CELL)]
+        heights = np.zeros(len(times))
+        for share, m in zip(self.weights(x, y), Z_MOTORS, strict=True):
+            heights += share * self.motors[m].at_many(times)
+        self._plastic_at = key, heights
+        return heights
+
+    def _near(
+        self, clocks: np.ndarray, x: float, y: float, reach: float | np.ndarray
     ) -> np.ndarray:
-        times, positions = self.motors[motor].history(begin, end)
-        return positions[np.maximum(np.searchsorted(times, clocks, "right") - 1, 0)]
+        a, b = (self.motors[m].at_many(clocks) for m in "ab")
+        return (abs(a + b - 2 * x) < 2 * reach) & (abs(a - b - 2 * y) < 2 * reach)
 
     def note(self, clock: int, kind: str, text: str) -> None:
         self.events.append((clock / CLOCK_FREQ, kind, text))
@@ -234,7 +256,8 @@ class World:
 class Output:
     """A pin driven by the micro-controller: its level over time.
 
-    `level` is 0..1 (software PWM averaged), `queue` holds what is scheduled.
+    `level` is 0..1 (software PWM averaged), `queue` holds the (clock, level) that
+    are scheduled.
     """
 
     pin: str
@@ -243,7 +266,7 @@ class Output:
     cycle: int = 0
     level: float = 0.0
     since: int = 0
-    queue: list[tuple[int, int]] = field(default_factory=list)
+    queue: list[tuple[int, float]] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
     levels: list[float] = field(default_factory=list)
 
@@ -252,6 +275,15 @@ class Output:
         self.times.append(clock)
         self.levels.append(level)
 
+    def deadline(self) -> int | None:
+        """When the firmware shuts down unless it hears of this pin before."""
+        if not self.max_duration or self.level == self.default:
+            return None
+        return self.since + self.max_duration
+
     def at(self, clock: int) -> float:
+        due = [level for when, level in self.queue if when <= clock]
+        if due:
+            return due[-1]
         i = bisect_right(self.times, clock) - 1
         return self.levels[i] if i >= 0 else float(self.default)
