@@ -10,7 +10,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from moonraker.confighelper import ConfigHelper
 
 NAMESPACE = "power_loss_recovery"
+EXIT_TIMEOUT = 10.0
+START_TIMEOUT = 5.0
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
@@ -77,7 +80,8 @@ class PowerLossRecovery:
             self.klippy_apis.start_print,
         )
         self.worker: asyncio.Task[None] | None = None
-        self.resuming: asyncio.Task[Any] | None = None
+        self.resuming: asyncio.Task[None] | None = None
+        self.busy = False
         self.step: Mapping[str, Any] | None = None
         self.last_error = ""
         self._register()
@@ -107,6 +111,12 @@ class PowerLossRecovery:
         await self.tracker.load()
         self.worker = self.eventloop.create_task(self.tracker.run())
 
+    async def on_exit(self) -> None:
+        # Here and not in close(): now klippy can still be told to cool down.
+        if self.resuming is not None:
+            self.resuming.cancel()
+            await asyncio.wait([self.resuming], timeout=EXIT_TIMEOUT)
+
     async def close(self) -> None:
         for task in (self.worker, self.resuming):
             if task is not None:
@@ -133,7 +143,7 @@ class PowerLossRecovery:
             status = await self.klippy_apis.subscribe_objects(
                 SUBSCRIPTION, self._handle_update
             )
-            self.tracker.update(status)
+            await self.tracker.klippy_ready(status)
         except self.server.error as e:
             self._set_error(f"klippy did not answer: {e}")
             return
@@ -167,12 +177,11 @@ class PowerLossRecovery:
     def _offer(self) -> None:
         pending = self.tracker.pending
         if pending is not None:
-            for line in prompts.offer(pending.job, pending.record, time.time()):
-                self.server.send_event("server:gcode_response", line)
+            lines = prompts.offer(pending.job, pending.record, time.time())
+            self._console("\n".join(lines))
 
     def _close_offer(self) -> None:
-        for line in prompts.close():
-            self.server.send_event("server:gcode_response", line)
+        self._console("\n".join(prompts.close()))
 
     def _set_error(self, text: str) -> None:
         self.last_error = text
@@ -190,24 +199,15 @@ class PowerLossRecovery:
         return "idle" if self.tracker.pending is None else "interrupted"
 
     def status(self) -> dict[str, Any]:
-        pending = self.tracker.pending
+        pending, printing = self.tracker.pending, self.tracker.printing
         record = None
-        if pending is not None:
-            saved = pending.record
-            record = {
-                "file": pending.job.name,
-                "file_position": saved.file_position,
-                "file_size": pending.job.size,
-                "fraction": saved.fraction,
-                "position": list(saved.position),
-                "layer": saved.state["progress"].get("layer"),
-                "layers": saved.state["progress"].get("layers"),
-                "hotend": saved.hotend_target,
-                "bed": saved.bed_target,
-                "saved_at": saved.saved_at,
-                "same_boot": saved.boot_id == self.tracker.boot_id,
-                "summary": prompts.summary(pending.job, saved, time.time()),
-            }
+        # While another print is being prepared, what is kept is not of that print.
+        if pending is not None and (
+            printing is None or printing.job_id == pending.job_id
+        ):
+            record = prompts.details(
+                pending.job, pending.record, time.time(), self.tracker.boot_id
+            )
         return {
             "state": self.state(),
             "enabled": self.tracker.enabled,
@@ -251,52 +251,63 @@ class PowerLossRecovery:
         self._changed()
 
     async def discard(self) -> None:
-        pending = self.tracker.pending
-        if self.resuming is not None:
-            raise self.server.error("A resume is under way", 409)
-        if pending is None or self.tracker.printing is not None:
-            raise self.server.error("There is no interrupted print", 404)
-        try:
-            await self.tracker.close(pending.job_id, "discarded")
-        except JournalError as e:
-            raise self.server.error(f"Not discarded: {e}", 500) from e
-        await self.eventloop.run_in_thread(files.remove_resume_files, self.gcodes)
+        with self._alone():
+            pending = self.tracker.pending
+            if pending is None or self.tracker.printing is not None:
+                raise self.server.error("There is no interrupted print", 404)
+            try:
+                await self.tracker.close(pending.job_id, "discarded")
+            except JournalError as e:
+                raise self.server.error(f"Not discarded: {e}", 500) from e
+            await self.eventloop.run_in_thread(files.remove_resume_files, self.gcodes)
         self._close_offer()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One resume or discard at a time."""
+        if self.busy or self.resuming is not None:
+            raise self.server.error("A resume or discard is already under way", 409)
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
 
     async def resume(self, dry_run: bool = False) -> dict[str, Any]:
         """Start to resume, and say what will be done.  Answers at once."""
+        with self._alone():
+            prepared = await self._prepare()
+            if not dry_run:
+                self._close_offer()
+                self.last_error = ""
+                self.resuming = self.eventloop.create_task(self._carry_out(prepared))
+                self.resuming.add_done_callback(self._resume_ended)
+                self._changed()
+        return {
+            "steps": [step.title for step in prepared.plan.steps],
+            "warnings": list(prepared.plan.warnings),
+            "dry_run": dry_run,
+        }
+
+    async def _prepare(self) -> recovery.Prepared:
         pending = self.tracker.pending
-        if self.resuming is not None:
-            raise self.server.error("A resume is already under way", 409)
         if self.klippy_connection.state != KlippyState.READY:
             raise self.server.error("Klipper is not ready: resume when it is", 503)
         if self.tracker.status_of("print_stats").get("state") in ("printing", "paused"):
             raise self.server.error("A print is running: nothing to resume", 409)
         if pending is None:
             raise self.server.error("There is no interrupted print to resume", 404)
-        # From here on a second request is refused.
-        self.resuming = asyncio.current_task()
         try:
             prepared = await recovery.prepare(
                 pending, self.gcodes, self.klippy, self.eventloop.run_in_thread
             )
-        except plan.Refusal as e:
+        except (plan.Refusal, files.FileProblem, GcodeError, OSError) as e:
             raise self.server.error(f"Cannot resume: {e}", 409) from e
-        except (files.FileProblem, GcodeError) as e:
-            raise self.server.error(f"Cannot resume: {e}", 409) from e
-        finally:
-            self.resuming = None
-        answer = {
-            "steps": [step.title for step in prepared.plan.steps],
-            "warnings": list(prepared.plan.warnings),
-            "dry_run": dry_run,
-        }
-        if not dry_run:
-            self._close_offer()
-            self.last_error = ""
-            self.resuming = self.eventloop.create_task(self._carry_out(prepared))
-            self._changed()
-        return answer
+        if self.tracker.pending is not pending or self.tracker.printing is not None:
+            raise self.server.error("Cannot resume: a print was started", 409)
+        if self.klippy_connection.state != KlippyState.READY:
+            raise self.server.error("Klipper stopped meanwhile", 503)
+        return prepared
 
     async def _carry_out(self, prepared: recovery.Prepared) -> None:
         total = len(prepared.plan.steps)
@@ -307,23 +318,30 @@ class PowerLossRecovery:
             self._tell(f"{index + 1} of {total}: {step.title}.")
             self.server.send_event("plr:plr_resume_progress", self.step)
 
+        async def note_z(z: float) -> None:
+            await self.tracker.note_z(prepared.pending.job_id, z)
+
         for warning in prepared.plan.warnings:
             self._tell(warning)
-        error = ""
-        try:
-            await recovery.carry_out(
-                prepared, self.gcodes, self.scratch, self.klippy,
-                self.eventloop.run_in_thread, report,
-            )  # fmt: skip
-        except asyncio.CancelledError:
-            error = "The resume was stopped."
-        except (sequence.SequenceError, files.FileProblem, GcodeError, OSError,
-                self.server.error) as e:  # fmt: skip
-            error = f"The resume failed: {e}"
-        except Exception as e:
-            logging.exception("power_loss_recovery: resume")
-            error = f"The resume failed: internal error: {e}"
+        await recovery.carry_out(
+            prepared, self.gcodes, self.scratch, self.klippy,
+            self.eventloop.run_in_thread, report, note_z,
+        )  # fmt: skip
+        # Until the print is seen, nobody may discard what it comes from.
+        until = time.monotonic() + START_TIMEOUT
+        while self.tracker.printing is None and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+
+    def _resume_ended(self, task: asyncio.Task[None]) -> None:
+        """However it ended: also when it was stopped before its first step."""
         self.resuming, self.step = None, None
+        error = ""
+        if task.cancelled():
+            error = "The resume was stopped."
+        elif (e := task.exception()) is not None:
+            error = f"The resume failed: {e}"
+            if not isinstance(e, (sequence.SequenceError, recovery.Interrupted)):
+                logging.info("power_loss_recovery: resume", exc_info=e)
         if error:
             self._set_error(error)
             self._tell(f"{error} Nothing is lost: it can be tried again.")
@@ -353,19 +371,10 @@ class PowerLossRecovery:
                     )
                 await self.resume()
             elif command == "PLR_QUERY_SAVED_STATE":
-                answer = self._saved_state()
+                answer = prompts.saved_state(self.status())
             else:
                 raise self.server.error(f"{command}: not known here")
         except self.server.error as e:
             answer = f"{command}: {e}"
         if answer:
             self._tell(answer)
-
-    def _saved_state(self) -> str:
-        status = self.status()
-        saving = "on" if status["enabled"] else "off (PLR_ENABLE turns it on)"
-        text = f"Saving is {saving}. "
-        if status["record"] is None:
-            return text + "There is no interrupted print."
-        what = "Saved" if status["state"] == "printing" else "Interrupted"
-        return f"{text}{what}: {status['record']['summary']}."

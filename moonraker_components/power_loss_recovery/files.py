@@ -56,10 +56,10 @@ def inside(root: Path, name: str) -> Path:
 
 def identify(root: Path, printed: str, started: float) -> Source:
     """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
-    path = Path(printed).resolve()
     try:
+        path = Path(printed).resolve()
         name = path.relative_to(root.resolve()).as_posix()
-    except ValueError:
+    except (ValueError, RuntimeError):
         raise FileProblem(f"{printed!r} is outside the G-code folder") from None
     stamp = None
     if name.split("/")[0] == RESUME_FOLDER:
@@ -136,6 +136,7 @@ def write_resume_file(
     folder.mkdir(exist_ok=True)
     if scratch.stat().st_dev != folder.stat().st_dev:
         scratch = folder
+    _remove(scratch, "tmp")  # what a power cut left
     name = f"{RESUME_FOLDER}/resume-{tag}.gcode"
     with _open(path) as f:
         write(
@@ -154,15 +155,16 @@ def write_resume_file(
     return name
 
 
-def remove_resume_files(root: Path, keep: str | None = None) -> None:
-    """Ours only, recognised by their stamp."""
+def remove_resume_files(root: Path) -> None:
+    """Ours only, recognised by their names."""
     folder = root / RESUME_FOLDER
-    if not folder.is_dir():
-        return
+    if folder.is_dir():
+        _remove(folder, "gcode|tmp")
+
+
+def _remove(folder: Path, endings: str) -> None:
     for path in folder.iterdir():
-        if not re.fullmatch(r"resume-[0-9a-f-]+\.(gcode|tmp)", path.name):
-            continue
-        if keep is None or path.name != keep.rsplit("/", 1)[-1]:
+        if re.fullmatch(rf"resume-[0-9a-f]+\.({endings})", path.name):
             try:
                 path.unlink()
             except OSError as e:

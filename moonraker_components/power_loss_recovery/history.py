@@ -10,6 +10,7 @@ from typing import Any
 # klippy sends status every 0.25 s: an interval is over when the next update
 # would come later than it.
 STATUS_PERIOD = 0.25
+PARKED = 0.01  # mm
 
 
 class History:
@@ -24,7 +25,9 @@ class History:
         self._delay = delay
 
     def add(self, mark: Mapping[str, Any]) -> None:
-        self._states.append(mark)
+        """A mark that is there already does not count twice."""
+        if self.newest() is not mark:
+            self._states.append(mark)
 
     def clear(self) -> None:
         self._states.clear()
@@ -58,6 +61,17 @@ def urgent(
     if on_layer and before["progress"].get("layer") != after["progress"].get("layer"):
         return "layer"
     return None
+
+
+def parked(last: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
+    """Whether Z was moved by something else than the file, while it is paused."""
+    return abs(mark["toolhead_z"] - last["toolhead_z"]) > PARKED
+
+
+def changed(last: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
+    """Whether `mark` says something that `last` does not."""
+    keys = ("file_position", "fraction", "toolhead_z", "state")
+    return any(mark[key] != last[key] for key in keys)
 
 
 def due(now: float, last_save: float, interval: float) -> bool:

@@ -29,7 +29,8 @@ HOTEND_NEARLY = 2.0
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
 
 HEAT_TIMEOUT = 1800.0
-MOVE_TIMEOUT = 180.0
+# A tall machine whose Z makes 5 mm/s needs minutes from the top to the bed.
+MOVE_TIMEOUT = 600.0
 Z_HOME_TIMEOUT = 600.0
 
 
@@ -43,7 +44,12 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """The machine as klippy describes it.  mm and degrees C."""
+    """The machine as klippy describes it.  mm and degrees C.
+
+    toolhead_z: of the motors now, if klippy knows it (a resume that failed half way,
+    or a klippy that was not restarted).  fan_power: max_power by fan.  purge_flow:
+    mm of filament per mm of travel.
+    """
 
     axis_minimum: tuple[float, float, float]
     axis_maximum: tuple[float, float, float]
@@ -51,17 +57,25 @@ class Facts:
     z_switches: bool
     z_calibrated: bool
     objects: frozenset[str]
+    toolhead_z: float | None = None
+    mesh_profiles: frozenset[str] = frozenset()
+    fan_power: Mapping[str, float] = field(default_factory=dict)
+    purge_flow: float = purge.FLOW
 
 
 @dataclass(frozen=True)
 class Step:
-    """Send `script`, then wait until each heater has its temperature."""
+    """Send `script`, then wait until each heater has its temperature.
+
+    lowest_z: the lowest that the motors are in this step, mm; None if it leaves Z.
+    """
 
     name: str
     title: str
     script: str
     timeout: float
     wait: Mapping[str, float] = field(default_factory=dict)
+    lowest_z: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,23 +110,25 @@ def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Pla
     trusted = facts.z_switches and facts.z_calibrated
     warnings = _warnings(record, head, facts, trusted)
     safe_z = _safe_z(record, head, facts)
-    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
-    strip = purge.choose(bed, head.printed_box)
+    strip = _strip(record, head, facts)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part: the nozzle is purged in"
             " the air at a corner, above the part. Take the filament away."
         )
-    steps = [*_free_the_nozzle(record, facts)]
+    steps = [*_free_the_nozzle(record, facts, safe_z)]
     if trusted:
         steps.append(
             Step("true_z", "Find Z on the Z+ switches", "PLR_Z_HOME MODE=RESUME",
-                 Z_HOME_TIMEOUT)  # fmt: skip
+                 Z_HOME_TIMEOUT,
+                 lowest_z=sum(_lift(record, facts, safe_z)))  # fmt: skip
         )
     steps += _purge(record, facts, strip, safe_z, trusted)
     prologue = build(
-        record, start, safe_z, head.object_definitions, facts.objects,
+        record, start, safe_z - coordinates["homing_origin"][2],
+        head.object_definitions, facts.objects,
         head.firmware_retracted and "firmware_retraction" in facts.objects,
+        facts.mesh_profiles, facts.fan_power,
     )  # fmt: skip
     fraction = record.fraction if first_line is not None else 0.0
     return Plan(tuple(steps), tuple(prologue), first_line, fraction, tuple(warnings))
@@ -120,8 +136,7 @@ def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Pla
 
 def _refusals(record: Record, job: Job, facts: Facts) -> list[str]:
     reasons = []
-    homed = str(record.state["coordinates"].get("homed_axes") or "")
-    if record.hotend_target < facts.min_extrude_temp or not set("xyz") <= set(homed):
+    if record.hotend_target < facts.min_extrude_temp or not record.prints:
         reasons.append(
             "The print was still being prepared (homing, heating): nothing was"
             " printed yet. Start it again from the beginning."
@@ -129,17 +144,29 @@ def _refusals(record: Record, job: Job, facts: Facts) -> list[str]:
         return reasons
     if record.file_position >= job.size:
         reasons.append("The file had been printed to its end: nothing is missing.")
-    offset = record.state["coordinates"]["g92"]
-    origin = record.state["coordinates"]["homing_origin"]
     for i, axis in enumerate("XYZ"):
-        at = record.position[i] + offset[i] + origin[i]
+        at = record.motor_position(i)
         low, high = facts.axis_minimum[i], facts.axis_maximum[i]
         if not low - POSITION_MARGIN <= at <= high + POSITION_MARGIN:
             reasons.append(
                 f"The saved {axis} is {at:.2f}, this machine goes from {low:.2f} to"
                 f" {high:.2f}: was the configuration changed?"
             )
+    if record.extruder != "extruder" and "dual_carriage" in facts.objects:
+        reasons.append("Resuming on the second carriage is not possible yet.")
     return reasons
+
+
+def _strip(record: Record, head: Head, facts: Facts) -> purge.Strip:
+    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+    x, y, _ = record.state["coordinates"]["homing_origin"]
+    box = head.printed_box
+    if box is not None:
+        box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+    elif head.first_extrusion is not None:
+        # Something was printed, and nobody knows where.
+        return purge.in_the_air(bed)
+    return purge.choose(bed, box)
 
 
 def _warnings(record: Record, head: Head, facts: Facts, trusted: bool) -> list[str]:
@@ -160,28 +187,58 @@ def _warnings(record: Record, head: Head, facts: Facts, trusted: bool) -> list[s
             "The file and the saved state disagree on M82/M83; the saved state is"
             " used."
         )
+    profile = record.state["mesh"].get("profile")
+    if profile and profile not in facts.mesh_profiles:
+        warnings.append(
+            f"The bed mesh {profile!r} was not stored with SAVE_CONFIG and is lost: the"
+            " print goes on without a mesh."
+        )
+    if "homing_override" in facts.objects:
+        warnings.append(
+            "[homing_override] decides what G28 X Y does: it must not home Z, and not"
+            " move it down."
+        )
+    if record.extruder != "extruder":
+        warnings.append(
+            f"The print was using [{record.extruder}]: that tool must be mounted now."
+        )
+    for name, target in _other_heaters(record):
+        if name not in facts.objects:
+            warnings.append(f"[{name}] was at {target:.0f} °C and is not there now.")
     return warnings
 
 
 def _safe_z(record: Record, head: Head, facts: Facts) -> float:
-    highest = max(head.top_z or 0.0, record.position[2], record.toolhead_z)
-    return min(highest + CLEARANCE, facts.axis_maximum[2])
+    """Of the motors: above everything printed, as far as the machine goes."""
+    top = (head.top_z or 0.0) + record.state["coordinates"]["homing_origin"][2]
+    highest = max(top, record.motor_position(2), record.toolhead_z)
+    # A bed mesh wants some room at the end of travel.
+    return max(highest, min(highest + CLEARANCE, facts.axis_maximum[2] - TOP_MARGIN))
 
 
-def _free_the_nozzle(record: Record, facts: Facts) -> list[Step]:
-    """Warm the bed, soften the nozzle, lift, home X and Y."""
-    steps = []
-    others = [
-        f"SET_HEATER_TEMPERATURE HEATER={name.split()[-1]} TARGET={target:.1f}"
+def _other_heaters(record: Record) -> list[tuple[str, float]]:
+    return [
+        (name, target)
         for name, target in record.heaters.items()
         if target > 0 and name not in (record.extruder, "heater_bed")
     ]
+
+
+def _free_the_nozzle(record: Record, facts: Facts, safe_z: float) -> list[Step]:
+    """Warm the bed, soften the nozzle, lift, home X and Y."""
+    steps = []
+    warm = [
+        f"SET_HEATER_TEMPERATURE HEATER={name.split()[-1]} TARGET={target:.1f}"
+        for name, target in _other_heaters(record)
+        if name in facts.objects
+    ]
+    title, wait = "Turn the other heaters on", {}
     if record.bed_target > 0:
-        steps.append(
-            Step("bed", f"Warm the bed to {record.bed_target:.0f} °C",
-                 "\n".join([*others, f"M140 S{record.bed_target:.1f}"]), HEAT_TIMEOUT,
-                 {"heater_bed": record.bed_target - BED_NEARLY})  # fmt: skip
-        )
+        title = f"Warm the bed to {record.bed_target:.0f} °C"
+        warm.append(f"M140 S{record.bed_target:.1f}")
+        wait = {"heater_bed": record.bed_target - BED_NEARLY}
+    if warm:
+        steps.append(Step("bed", title, "\n".join(warm), HEAT_TIMEOUT, wait))
     target = record.hotend_target
     soft = min(target, max(SOFT_MINIMUM, target - SOFT_BELOW_TARGET))
     steps.append(
@@ -189,37 +246,61 @@ def _free_the_nozzle(record: Record, facts: Facts) -> list[Step]:
              _heat(record, soft), HEAT_TIMEOUT,
              {record.extruder: soft - HOTEND_NEARLY})  # fmt: skip
     )
-    top = facts.axis_maximum[2] - TOP_MARGIN
-    lift = max(min(LIFT, top - record.toolhead_z), 0.0)
-    steps.append(
-        Step("lift", f"Lift the nozzle by {lift:.0f} mm",
-             f"_PLR_ASSUME_Z Z={record.toolhead_z:.4f}\nG91\n"
-             f"G1 Z{lift:.3f} F{Z_SPEED}\nG90\nM400", MOVE_TIMEOUT)  # fmt: skip
-    )
+    steps.append(_lift_step(record, facts, safe_z))
     steps.append(Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT))
     return steps
+
+
+def _lift(record: Record, facts: Facts, safe_z: float) -> tuple[float, float]:
+    """From where, and by how much: at first only up, and far enough to pass over
+    other objects on the bed."""
+    at = record.toolhead_z if facts.toolhead_z is None else facts.toolhead_z
+    highest = facts.axis_maximum[2] - TOP_MARGIN
+    return at, max(min(max(at + LIFT, safe_z), highest) - at, 0.0)
+
+
+def _lift_step(record: Record, facts: Facts, safe_z: float) -> Step:
+    at, lift = _lift(record, facts, safe_z)
+    lines = []
+    if facts.toolhead_z is None:
+        lines.append(f"_PLR_ASSUME_Z Z={at:.4f}")
+    # What is left of the print, in a klippy that was not restarted since.
+    if "exclude_object" in facts.objects:
+        lines.append("EXCLUDE_OBJECT_END")
+    if "bed_mesh" in facts.objects:
+        lines.append("BED_MESH_CLEAR")
+    lines += ["SET_GCODE_OFFSET X=0 Y=0 Z=0", "M220 S100", "M221 S100"]
+    if "extruder1" in facts.objects:
+        lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
+    lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90", "M400"]
+    title = f"Lift the nozzle by {lift:.0f} mm"
+    return Step("lift", title, "\n".join(lines), MOVE_TIMEOUT, lowest_z=at)
 
 
 def _purge(
     record: Record, facts: Facts, strip: purge.Strip, safe_z: float, trusted: bool
 ) -> list[Step]:
-    """Full heat away from the part, purge, pull back, rise."""
+    """Travel off the part, full heat there, purge, pull back, rise."""
     height = purge.HEIGHT if trusted else purge.HEIGHT_UNTRUSTED
     if not strip.on_bed:
         height = safe_z
-    filament = purge.LENGTH * purge.FLOW
-    heat = Step(
-        "heat", f"Heat the nozzle to {record.hotend_target:.0f} °C, off the part",
+    filament = max(strip.end_x - strip.x, strip.end_y - strip.y) * facts.purge_flow
+    travel = Step(
+        "travel", "Travel beside the part, above everything printed",
         "\n".join((
             "G90",
             f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}",
             f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}",
-            _heat(record, record.hotend_target),
             "M400",
         )),
+        MOVE_TIMEOUT, lowest_z=safe_z,
+    )  # fmt: skip
+    heat = Step(
+        "heat", f"Heat the nozzle to {record.hotend_target:.0f} °C, off the part",
+        _heat(record, record.hotend_target),
         HEAT_TIMEOUT,
         {record.extruder: record.hotend_target - HOTEND_NEARLY},
-    )  # fmt: skip
+    )
     run = Step(
         "purge", "Purge and wipe beside the part",
         "\n".join((
@@ -231,9 +312,9 @@ def _purge(
             f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}",
             "M400",
         )),
-        MOVE_TIMEOUT,
+        MOVE_TIMEOUT, lowest_z=min(height, safe_z),
     )  # fmt: skip
-    return [heat, run]
+    return [travel, heat, run]
 
 
 def _heat(record: Record, target: float) -> str:

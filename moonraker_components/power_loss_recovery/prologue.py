@@ -7,7 +7,7 @@ true, the nozzle off the part with its filament pulled back.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from .gcode.rewriter import commented
 from .record import Record
@@ -15,15 +15,18 @@ from .record import Record
 TRAVEL_SPEED = 6000  # mm/min
 Z_SPEED = 600
 RETRACT_SPEED = 1800
-# Filament pulled back for the way from the purge to the part.
+# Filament pulled back at least, for the way from the purge to the part.
 RETRACT = 0.8
+# Less is the rounding of relative E, added up over a print.
+RETRACT_NOISE = 0.01
+MIN_SPEED = 0.001
 
 Command = tuple[str, str]  # a line of G-code, and why it is there
 
 
 def retraction(record: Record) -> float:
     """How far the filament is pulled back between purge and part, mm."""
-    return record.retracted if record.retracted > 0 else RETRACT
+    return max(record.retracted, RETRACT)
 
 
 def build(
@@ -33,31 +36,48 @@ def build(
     definitions: Sequence[bytes],
     objects: frozenset[str],
     firmware_retracted: bool,
+    mesh_profiles: frozenset[str] = frozenset(),
+    fan_power: Mapping[str, float] | None = None,
 ) -> list[bytes]:
     """Lines without line ends.
 
     start: where the first unprinted path begins, x, y, z, e in the file's own
-    coordinates.  safe_z: above everything printed, mm.  definitions: the file's
-    EXCLUDE_OBJECT_DEFINE lines.  objects: what klippy has, to leave out what this
-    machine lacks.
+    coordinates.  safe_z: above everything printed, mm, free of G92 and offsets set.
+    definitions: the file's EXCLUDE_OBJECT_DEFINE lines.  objects: what klippy has,
+    to leave out what this machine lacks; mesh_profiles likewise.  fan_power: the
+    max_power of each fan, which klippy counts into the speed that it tells.
     """
-    lines = [commented(*c) for c in _settings(record, objects)]
-    if "exclude_object" in objects:
+    lines = [commented(*c) for c in _settings(record, objects, mesh_profiles)]
+    excluding = "exclude_object" in objects
+    if excluding:
         lines += definitions
-        lines += [commented(*c) for c in _objects(record)]
-    lines += [commented(*c) for c in _approach(record, start, safe_z)]
+        lines += [commented(*c) for c in _excluded(record)]
+    fans = _fans(record, objects, fan_power or {})
+    lines += [commented(*c) for c in _approach(record, start, safe_z, fans)]
     lines += [commented(*c) for c in _filament(record, firmware_retracted)]
     lines += [commented(*c) for c in _modal(record, start)]
+    current = record.state["objects"].get("current")
+    if excluding and current:
+        # After the way there: klippy leaves out all motion in an excluded object.
+        start_of = f"EXCLUDE_OBJECT_START NAME={_quoted(current)}"
+        lines.append(commented(start_of, "was being printed"))
     return lines
 
 
-def _settings(record: Record, objects: frozenset[str]) -> Iterator[Command]:
+def _quoted(name: str) -> str:
+    """As klippy's own splitting (shlex) undoes it."""
+    return '"' + name.replace("\\", "\\\\") + '"'
+
+
+def _settings(
+    record: Record, objects: frozenset[str], mesh_profiles: frozenset[str]
+) -> Iterator[Command]:
     state = record.state
     profile = state["mesh"].get("profile")
-    if profile and "bed_mesh" in objects:
-        yield f'BED_MESH_PROFILE LOAD="{profile}"', "the mesh that was loaded"
+    if profile in mesh_profiles and "bed_mesh" in objects:
+        yield f"BED_MESH_PROFILE LOAD={_quoted(profile)}", "the mesh that was loaded"
     x, y, z = state["coordinates"]["homing_origin"]
-    yield f"SET_GCODE_OFFSET X={x:.6g} Y={y:.6g} Z={z:.6g}", "offsets as they were"
+    yield f"SET_GCODE_OFFSET X={x:.6f} Y={y:.6f} Z={z:.6f}", "offsets as they were"
     names = {
         "max_velocity": "VELOCITY",
         "max_accel": "ACCEL",
@@ -66,19 +86,21 @@ def _settings(record: Record, objects: frozenset[str]) -> Iterator[Command]:
         "max_accel_to_decel": "ACCEL_TO_DECEL",
     }
     limits = [
-        f"{names[k]}={v:.6g}" for k, v in state["limits"].items() if k in names
+        f"{names[k]}={v:.4f}" for k, v in state["limits"].items() if k in names
     ]
     if limits:
         yield "SET_VELOCITY_LIMIT " + " ".join(limits), "limits as they were"
     for name, (advance, smooth) in state["tool"].get("pressure_advance", {}).items():
+        if name not in objects:
+            continue
         yield (
-            f"SET_PRESSURE_ADVANCE EXTRUDER={name} ADVANCE={advance:.6g}"
-            f" SMOOTH_TIME={smooth:.6g}",
+            f"SET_PRESSURE_ADVANCE EXTRUDER={name} ADVANCE={advance:.6f}"
+            f" SMOOTH_TIME={smooth:.6f}",
             "as it was",
         )
     coordinates = state["coordinates"]
-    yield f"M220 S{coordinates['speed_factor'] * 100:.6g}", "speed factor"
-    yield f"M221 S{coordinates['extrude_factor'] * 100:.6g}", "flow"
+    yield f"M220 S{coordinates['speed_factor'] * 100:.4f}", "speed factor"
+    yield f"M221 S{coordinates['extrude_factor'] * 100:.4f}", "flow"
     progress = state["progress"]
     layer, layers = progress.get("layer"), progress.get("layers")
     if isinstance(layers, int):
@@ -87,16 +109,30 @@ def _settings(record: Record, objects: frozenset[str]) -> Iterator[Command]:
         yield f"SET_PRINT_STATS_INFO CURRENT_LAYER={layer}", "for the front end"
 
 
-def _objects(record: Record) -> Iterator[Command]:
-    objects = record.state["objects"]
-    for name in objects.get("excluded") or ():
-        yield f"EXCLUDE_OBJECT NAME={name}", "had been excluded"
-    if objects.get("current"):
-        yield f"EXCLUDE_OBJECT_START NAME={objects['current']}", "was being printed"
+def _excluded(record: Record) -> Iterator[Command]:
+    for name in record.state["objects"].get("excluded") or ():
+        yield f"EXCLUDE_OBJECT NAME={_quoted(name)}", "had been excluded"
+
+
+def _fans(
+    record: Record, objects: frozenset[str], power: Mapping[str, float]
+) -> Iterator[Command]:
+    for name, value in record.state["fans"].items():
+        speed = min(value / (power.get(name) or 1.0), 1.0)
+        if name not in objects:
+            continue
+        if name == "fan":
+            yield f"M106 S{speed * 255:.2f}", "part fan as it was"
+        else:
+            fan = name.split()[-1]
+            yield f"SET_FAN_SPEED FAN={fan} SPEED={speed:.4f}", "fan as it was"
 
 
 def _approach(
-    record: Record, start: tuple[float, float, float, float], safe_z: float
+    record: Record,
+    start: tuple[float, float, float, float],
+    safe_z: float,
+    fans: Iterator[Command],
 ) -> Iterator[Command]:
     gx, gy, gz = record.state["coordinates"]["g92"]
     x, y, z = start[0] + gx, start[1] + gy, start[2] + gz
@@ -104,24 +140,21 @@ def _approach(
     yield "M83", "relative filament, for the way there"
     yield f"G1 Z{max(safe_z, z):.4f} F{Z_SPEED}", "above everything printed"
     yield f"G1 X{x:.4f} Y{y:.4f} F{TRAVEL_SPEED}", "over the place"
-    for name, speed in record.state["fans"].items():
-        if name == "fan":
-            yield f"M106 S{speed * 255:.0f}", "part fan as it was"
-        else:
-            fan = name.split()[-1]
-            yield f"SET_FAN_SPEED FAN={fan} SPEED={speed:.4g}", "fan as it was"
+    yield from fans
     yield f"G1 Z{z:.4f} F{Z_SPEED}", "down to the part"
     if gx or gy or gz:
         yield f"G92 X{start[0]:.5f} Y{start[1]:.5f} Z{start[2]:.5f}", "G92 of the file"
 
 
 def _filament(record: Record, firmware_retracted: bool) -> Iterator[Command]:
+    forward = retraction(record)
+    if not firmware_retracted and record.retracted > RETRACT_NOISE:
+        forward -= record.retracted
+    if forward >= 0.00001:
+        yield f"G1 E{forward:.5f} F{RETRACT_SPEED}", "filament forward"
     if firmware_retracted:
         # G11 in the tail does nothing unless a G10 came before.
-        yield f"G1 E{retraction(record):.5f} F{RETRACT_SPEED}", "filament forward"
         yield "G10", "pulled back by the firmware, as it was"
-    elif record.retracted <= 0:
-        yield f"G1 E{RETRACT:.5f} F{RETRACT_SPEED}", "filament forward"
 
 
 def _modal(
@@ -133,5 +166,5 @@ def _modal(
         yield "M82", "absolute filament, as in the file"
     if not coordinates["absolute_coordinates"]:
         yield "G91", "relative, as in the file"
-    if record.speed > 0:
+    if record.speed >= MIN_SPEED:
         yield f"G1 F{record.speed:.3f}", "speed as it was"

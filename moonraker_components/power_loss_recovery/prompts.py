@@ -8,7 +8,8 @@ only the last text line, so there is one.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from .record import Job, Record
 
@@ -31,11 +32,42 @@ def summary(job: Job, record: Record, now: float) -> str:
     parts = [_plain(job.name)]
     layer, layers = progress.get("layer"), progress.get("layers")
     if isinstance(layer, int):
-        parts.append(f"layer {layer}" + (f" of {layers}" if layers else ""))
+        known = isinstance(layers, int) and layers > 0
+        parts.append(f"layer {layer}" + (f" of {layers}" if known else ""))
     parts.append(f"Z {record.position[2]:.2f} mm")
     if job.size:
         parts.append(f"{100 * record.file_position / job.size:.0f} %")
     return f"{', '.join(parts)}, saved {ago(now - record.saved_at)}"
+
+
+def details(job: Job, record: Record, now: float, boot_id: str) -> dict[str, Any]:
+    """The same for a program.  `boot_id`: of the host as it runs now."""
+    progress = record.state["progress"]
+    return {
+        "file": job.name,
+        "file_position": record.file_position,
+        "file_size": job.size,
+        "fraction": record.fraction,
+        "position": list(record.position),
+        "layer": progress.get("layer"),
+        "layers": progress.get("layers"),
+        "hotend": record.hotend_target,
+        "bed": record.bed_target,
+        "saved_at": record.saved_at,
+        "same_boot": record.boot_id == boot_id,
+        "summary": summary(job, record, now),
+    }
+
+
+def saved_state(status: Mapping[str, Any]) -> str:
+    """Answers PLR_QUERY_SAVED_STATE.  `status`: as server.plr.status gives it."""
+    text = "Saving is on. "
+    if not status["enabled"]:
+        text = "Saving is off (PLR_ENABLE turns it on). "
+    if status["record"] is None:
+        return text + "There is no interrupted print."
+    what = "Saved" if status["state"] == "printing" else "Interrupted"
+    return f"{text}{what}: {status['record']['summary']}."
 
 
 def offer(job: Job, record: Record, now: float) -> list[str]:

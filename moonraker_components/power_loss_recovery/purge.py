@@ -37,17 +37,25 @@ def choose(bed: Box, part: Box | None) -> Strip:
     for strip in _edges(bed):
         if part is None or not _near(strip, part):
             return strip
-    return Strip(bed[0] + EDGE, bed[1] + EDGE, bed[0] + EDGE + LENGTH, bed[1] + EDGE,
-                 on_bed=False)  # fmt: skip
+    return in_the_air(bed)
+
+
+def in_the_air(bed: Box) -> Strip:
+    """At a corner, for want of a strip of bed that is known to be free."""
+    x, y = bed[0] + EDGE, bed[1] + EDGE
+    return Strip(x, y, min(x + LENGTH, bed[2]), y, on_bed=False)
 
 
 def _edges(bed: Box) -> Iterator[Strip]:
     x_min, y_min, x_max, y_max = bed
     x_mid, y_mid = (x_min + x_max) / 2, (y_min + y_max) / 2
-    for y in (y_min + EDGE, y_max - EDGE):
+    # A small machine has no room for some.
+    wide = x_max - x_min >= LENGTH + 2 * EDGE
+    deep = y_max - y_min >= LENGTH + 2 * EDGE
+    for y in (y_min + EDGE, y_max - EDGE) if wide else ():
         for x in (x_min + EDGE, x_mid - LENGTH / 2, x_max - EDGE - LENGTH):
             yield Strip(x, y, x + LENGTH, y, True)
-    for x in (x_min + EDGE, x_max - EDGE):
+    for x in (x_min + EDGE, x_max - EDGE) if deep else ():
         for y in (y_min + EDGE, y_mid - LENGTH / 2, y_max - EDGE - LENGTH):
             yield Strip(x, y, x, y + LENGTH, True)
 

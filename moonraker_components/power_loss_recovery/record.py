@@ -2,13 +2,14 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """What is saved of a print: the job (which file), and the mark (where, and how).
 
-Both are JSON inside the journal's slots.  Nothing read back is trusted: a value
-of the wrong type, out of bounds or not finite makes the whole record invalid.
+Both are JSON inside the journal's slots, compressed where they would not fit one
+slot.  Nothing read back is trusted: a value of the wrong type, out of bounds or not
+finite makes the whole record invalid.
 """
 from __future__ import annotations
 
 import json
-import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,6 +19,10 @@ MAX_POSITION = 10**15
 MAX_MM = 100_000.0
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
+# Longer ones are compressed: a slot of the journal holds 4028 bytes.
+PLAIN_MAX = 4000
+MAX_UNPACKED = 1 << 20
+_COMPRESSED = b"Z"
 PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
          "progress")  # fmt: skip
 
@@ -108,6 +113,20 @@ class Record:
         )
 
     @property
+    def prints(self) -> bool:
+        """False while the machine is still being prepared: nothing is laid yet."""
+        homed = str(self.state["coordinates"].get("homed_axes") or "")
+        return self.hotend_target > 0 and set("xyz") <= set(homed)
+
+    def motor_position(self, axis: int) -> float:
+        """Where the saved line starts, free of G92 and offsets, mm."""
+        coordinates = self.state["coordinates"]
+        return (
+            self.position[axis] + coordinates["g92"][axis]
+            + coordinates["homing_origin"][axis]
+        )  # fmt: skip
+
+    @property
     def heaters(self) -> Mapping[str, float]:
         return self.state["heaters"]
 
@@ -143,10 +162,10 @@ def _state(raw: Any) -> dict[str, Any]:
     for key in ("homing_origin", "g92"):
         _numbers(coordinates.get(key), key, 3)
     for name, target in state["heaters"].items():
-        _name(name)
+        _key(name)
         _finite(target, f"target of {name}", 0, MAX_TEMPERATURE)
     for name, speed in state["fans"].items():
-        _name(name)
+        _key(name)
         _finite(speed, f"speed of {name}", 0, 1)
     for name, value in state["limits"].items():
         _finite(value, name, 0, 1e7)
@@ -154,13 +173,17 @@ def _state(raw: Any) -> dict[str, Any]:
     if not isinstance(advance, Mapping):
         raise RecordError("state: pressure_advance is no table")
     for name, values in advance.items():
-        _name(name)
+        _key(name)
         _numbers(values, f"pressure advance of {name}", 2)
     objects = state["objects"]
-    names = [objects.get("current"), *(objects.get("excluded") or ())]
-    for name in (*names, state["tool"].get("active"), state["mesh"].get("profile")):
-        if name is not None:
-            _name(name)
+    excluded = objects.get("excluded")
+    if not isinstance(excluded, (list, tuple, type(None))):
+        raise RecordError(f"state: excluded is {excluded!r:.80}, expected names")
+    for name in excluded or ():
+        _key(name)
+    for part, key in (("objects", "current"), ("tool", "active"), ("mesh", "profile")):
+        if state[part].get(key) is not None:
+            _name(state[part][key])
     return state
 
 
@@ -170,6 +193,13 @@ def _name(value: Any) -> str:
         raise RecordError(f"{value!r:.80} is no name")
     if any(c in value for c in "\r\n\0;\""):
         raise RecordError(f"{value!r:.80} cannot stand in a G-code line")
+    return value
+
+
+def _key(value: Any) -> str:
+    """A name that a command cannot do without."""
+    if not _name(value).strip():
+        raise RecordError("state: an empty name")
     return value
 
 
@@ -183,7 +213,8 @@ def _numbers(value: Any, what: str, count: int) -> None:
 def _finite(value: Any, what: str, low: float, high: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise RecordError(f"{what} is {value!r:.80}, expected a number")
-    if not math.isfinite(value) or not low <= value <= high:
+    # NaN is in no range; a whole number may be too large for a float.
+    if not low <= value <= high:
         raise RecordError(f"{what} is {value!r}, expected {low:g} to {high:g}")
     return float(value)
 
@@ -210,12 +241,26 @@ def _text(raw: Mapping[str, Any], key: str, longest: int) -> str:
 
 def _pack(values: Mapping[str, Any]) -> bytes:
     body = {"schema": SCHEMA, **values}
-    return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
+    try:
+        text = json.dumps(
+            body, separators=(",", ":"), allow_nan=False, ensure_ascii=False
+        )
+    except (TypeError, ValueError, RecursionError) as e:
+        raise RecordError(f"cannot be saved: {e}") from e
+    data = text.encode("utf-8", "surrogatepass")
+    return data if len(data) <= PLAIN_MAX else _COMPRESSED + zlib.compress(data, 9)
 
 
 def _unpack(data: bytes) -> dict[str, Any]:
     try:
-        raw = json.loads(data)
+        if data.startswith(_COMPRESSED):
+            unpacking = zlib.decompressobj()
+            data = unpacking.decompress(data[1:], MAX_UNPACKED)
+            if not unpacking.eof:
+                raise RecordError("not readable: cut off, or far too long")
+        raw = json.loads(data, parse_constant=_no_constant)
+    except zlib.error as e:
+        raise RecordError(f"not readable: {e}") from e
     except (ValueError, RecursionError) as e:
         raise RecordError(f"not readable: {e}") from e
     if not isinstance(raw, dict):
@@ -226,3 +271,7 @@ def _unpack(data: bytes) -> dict[str, Any]:
             f"written by another version (schema {schema!r}, this one reads {SCHEMA})"
         )
     return raw
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is no number")

@@ -4,17 +4,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, sequence
+from . import files, plan, purge, sequence
 from .gcode.scan import Head
-from .tracker import InThread, Pending
+from .lineage import Pending
+from .tracker import InThread
 
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
+NoteZ = Callable[[float], Awaitable[None]]
+
+# Kinematics on which Z alone can be lifted before X and Y are known.
+KINEMATICS = (
+    "cartesian", "corexy", "corexz", "hybrid_corexy", "hybrid_corexz",
+    "limited_cartesian", "limited_corexy", "limited_corexz", "generic_cartesian",
+)  # fmt: skip
+# Of what klippy lets through at once (max_extrude_cross_section).
+CROSS_SECTION_SHARE = 0.8
+G92_NOISE = 1e-4  # mm
+
+
+class Interrupted(Exception):
+    """Somebody else took the machine; nothing more is sent to it."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +57,31 @@ class Prepared:
 async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
     """The machine, from klippy.  Raises plan.Refusal if it is not as needed."""
     names = await klippy.list_objects()
-    status = await klippy.query({
-        "toolhead": ["axis_minimum", "axis_maximum"],
+    wanted: dict[str, list[str] | None] = {
+        "toolhead": ["axis_minimum", "axis_maximum", "homed_axes", "position"],
+        "gcode_move": ["position", "gcode_position", "homing_origin"],
         "power_loss_recovery": ["z_homing"],
+        "print_stats": ["state"],
         "configfile": ["settings"],
-    })  # fmt: skip
-    settings = status["configfile"]["settings"]
-    if extruder not in settings:
-        raise plan.Refusal([f"This printer has no [{extruder}] any more."])
+    }
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise plan.Refusal([f"Klipper has no [{name}]." for name in missing])
+    if "bed_mesh" in names:
+        wanted["bed_mesh"] = ["profiles"]
+    status = await klippy.query(wanted)
+    settings, toolhead = status["configfile"]["settings"], status["toolhead"]
+    reasons = _unfit(status, settings, extruder)
+    if reasons:
+        raise plan.Refusal(reasons)
     z_homing = status["power_loss_recovery"]["z_homing"]
-    low, high = (status["toolhead"][k] for k in ("axis_minimum", "axis_maximum"))
+    low, high = toolhead["axis_minimum"], toolhead["axis_maximum"]
+    known = "z" in toolhead["homed_axes"]
+    fans = {
+        name: float(settings.get(name.lower(), {}).get("max_power", 1.0))
+        for name in names
+        if name.split()[0] in ("fan", "fan_generic")
+    }
     return plan.Facts(
         axis_minimum=(low[0], low[1], low[2]),
         axis_maximum=(high[0], high[1], high[2]),
@@ -57,7 +89,40 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         z_switches=bool(z_homing["available"]),
         z_calibrated=bool(z_homing["calibrated"]),
         objects=frozenset(names),
+        toolhead_z=float(toolhead["position"][2]) if known else None,
+        mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
+        fan_power=fans,
+        purge_flow=_purge_flow(settings[extruder]),
     )
+
+
+def _unfit(
+    status: Mapping[str, Any], settings: Mapping[str, Any], extruder: str
+) -> list[str]:
+    reasons = []
+    if status["print_stats"].get("state") in ("printing", "paused"):
+        reasons.append("A print is running.")
+    if extruder not in settings:
+        reasons.append(f"This printer has no [{extruder}] any more.")
+    kinematics = settings.get("printer", {}).get("kinematics", "")
+    if kinematics not in KINEMATICS:
+        reasons.append(f"Resuming on {kinematics} kinematics is not possible yet.")
+    move = status["gcode_move"]
+    shift = move["position"][2] - move["gcode_position"][2] - move["homing_origin"][2]
+    if abs(shift) > G92_NOISE:
+        reasons.append(
+            f"A G92 has shifted Z by {shift:.3f} mm. Run RESTART, then resume."
+        )
+    return reasons
+
+
+def _purge_flow(extruder: Mapping[str, Any]) -> float:
+    """Filament per mm of travel, mm: purge.FLOW of 1.75 mm, or what is allowed."""
+    nozzle = float(extruder.get("nozzle_diameter", 0.4))
+    diameter = float(extruder.get("filament_diameter", 1.75))
+    allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
+    wanted = purge.FLOW * math.pi / 4 * 1.75**2
+    return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
 
 
 async def prepare(
@@ -72,6 +137,10 @@ async def prepare(
     return Prepared(pending, path, head, made)
 
 
+async def _ignore(z: float) -> None:
+    """The default for what is told about Z."""
+
+
 async def carry_out(
     prepared: Prepared,
     root: Path,
@@ -79,9 +148,12 @@ async def carry_out(
     klippy: Klippy,
     in_thread: InThread,
     report: sequence.Report,
+    note_z: NoteZ = _ignore,
 ) -> str:
     """Returns the name of the file that now prints.
 
+    note_z is given, before and after each step that moves Z, where the motors would
+    be found if the power failed: never higher than they are.
     Raises sequence.SequenceError, files.FileProblem, OSError; the machine is safe
     then and the record as it was.
     """
@@ -97,20 +169,66 @@ async def carry_out(
     # The file is made while the machine heats.
     writing = asyncio.ensure_future(in_thread(write))
 
-    async def temperatures() -> dict[str, float]:
-        names = {name for step in made.steps for name in step.wait}
-        status = await klippy.query({name: ["temperature"] for name in names})
-        return {name: values["temperature"] for name, values in status.items()}
+    async def run_gcode(script: str) -> None:
+        _check_alone(await klippy.query({"print_stats": ["state"]}))
+        await klippy.run_gcode(script)
+
+    async def before(step: plan.Step) -> None:
+        if writing.done():
+            writing.result()
+        if step.lowest_z is not None:
+            await note_z(step.lowest_z)
+
+    async def after(step: plan.Step) -> None:
+        if step.lowest_z is not None:
+            await _note_where(klippy, note_z)
 
     try:
-        await sequence.run(made.steps, klippy.run_gcode, temperatures, report)
+        await sequence.run(
+            made.steps, run_gcode, _reader(klippy, made), report, before, after
+        )
     except BaseException:
+        await _note_where(klippy, note_z)
         await asyncio.gather(writing, return_exceptions=True)
+        await in_thread(files.remove_resume_files, root)
         raise
     try:
         name: str = await writing
+        _check_alone(await klippy.query({"print_stats": ["state"]}))
         await klippy.start_print(name)
-    except Exception:
-        await sequence.make_safe(klippy.run_gcode)
+    except BaseException:
+        # Also when cancelled: the nozzle is hot.
+        await sequence.make_safe(run_gcode)
+        await _note_where(klippy, note_z)
         raise
     return name
+
+
+def _check_alone(status: Mapping[str, Any]) -> None:
+    if status["print_stats"]["state"] in ("printing", "paused"):
+        raise Interrupted("another print was started meanwhile")
+
+
+def _reader(klippy: Klippy, made: plan.Plan) -> sequence.ReadTemperatures:
+    names = {name for step in made.steps for name in step.wait}
+
+    async def temperatures() -> dict[str, float]:
+        # A heater that somebody has turned off is left out.
+        wanted: dict[str, list[str] | None] = {"print_stats": ["state"]}
+        wanted |= {name: ["temperature", "target"] for name in names}
+        status = await klippy.query(wanted)
+        _check_alone(status)
+        return {n: status[n]["temperature"] for n in names if status[n]["target"] > 0}
+
+    return temperatures
+
+
+async def _note_where(klippy: Klippy, note_z: NoteZ) -> None:
+    """Best effort, as all that concerns the next power cut."""
+    try:
+        status = await klippy.query({"toolhead": ["homed_axes", "position"]})
+        toolhead = status["toolhead"]
+        if "z" in toolhead["homed_axes"]:
+            await note_z(float(toolhead["position"][2]))
+    except Exception as e:
+        logging.info(f"power_loss_recovery: where Z is: {e}")

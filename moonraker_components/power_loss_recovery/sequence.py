@@ -15,12 +15,22 @@ from .plan import Step
 
 TEMPERATURE_PERIOD = 0.5
 ABORT_TIMEOUT = 60.0
-# Heaters first; then up and away from the part, if Z may be moved at all.
-MAKE_SAFE = ("TURN_OFF_HEATERS", "G91\nG1 Z5 F600\nG90")
+# klippy counts a long wait for a heater as idle, and would turn the heaters off.
+KEEP_AWAKE_PERIOD = 60.0
+KEEP_AWAKE = "G4 P1"
+# Heaters first; then up and away from the part, if Z may be moved at all.  Each for
+# itself: klippy gives up a script at the first error, and must not stay in G91.
+MAKE_SAFE = ("TURN_OFF_HEATERS", "G91\nG1 Z5 F600", "G90")
 
 RunGcode = Callable[[str], Awaitable[object]]
+# Of the heaters that are on.
 ReadTemperatures = Callable[[], Awaitable[dict[str, float]]]
 Report = Callable[[int, Step], None]
+Around = Callable[[Step], Awaitable[None]]
+
+
+async def nothing(step: Step) -> None:
+    """The default for what is done before and after a step."""
 
 
 class SequenceError(Exception):
@@ -31,21 +41,29 @@ class SequenceError(Exception):
         self.step = step
 
 
+class HeaterOff(Exception):
+    """Somebody, or klippy, wants no heat: the resume stops."""
+
+
 async def run(
     steps: Sequence[Step],
     run_gcode: RunGcode,
     temperatures: ReadTemperatures,
     report: Report,
+    before: Around = nothing,
+    after: Around = nothing,
 ) -> None:
     """Raises SequenceError when a step fails; asyncio.CancelledError goes on to
     the caller.  Either way the heaters are off and the nozzle is up, as far as
     klippy still answers."""
     for index, step in enumerate(steps):
-        report(index, step)
         try:
+            report(index, step)
+            await before(step)
             await asyncio.wait_for(
                 _do(step, run_gcode, temperatures), step.timeout
             )
+            await after(step)
         except asyncio.CancelledError:
             await make_safe(run_gcode)
             raise
@@ -64,14 +82,24 @@ async def _do(
 ) -> None:
     if step.script:
         await run_gcode(step.script)
-    await _wait_hot(step, temperatures)
+    await _wait_hot(step, run_gcode, temperatures)
 
 
-async def _wait_hot(step: Step, temperatures: ReadTemperatures) -> None:
+async def _wait_hot(
+    step: Step, run_gcode: RunGcode, temperatures: ReadTemperatures
+) -> None:
+    clock = asyncio.get_running_loop().time
+    awake = clock()
     while step.wait:
         now = await temperatures()
-        if all(now.get(name, -1e9) >= low for name, low in step.wait.items()):
+        off = [name for name in step.wait if name not in now]
+        if off:
+            raise HeaterOff(f"[{off[0]}] was turned off meanwhile")
+        if all(now[name] >= low for name, low in step.wait.items()):
             return
+        if clock() - awake >= KEEP_AWAKE_PERIOD:
+            await run_gcode(KEEP_AWAKE)
+            awake = clock()
         await asyncio.sleep(TEMPERATURE_PERIOD)
 
 

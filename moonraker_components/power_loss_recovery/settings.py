@@ -49,6 +49,6 @@ def _number(
 ) -> float:
     try:
         value = float(section.get(key, default))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return default
     return value if math.isfinite(value) and low <= value <= high else default

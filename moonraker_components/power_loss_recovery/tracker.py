@@ -8,39 +8,24 @@ under way, and the newest state wins.  Whatever goes wrong here, the print goes 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import files, history
-from .gcode.rewriter import RewriteError, original_fraction, to_original
-from .journal import Journal, JournalError
+from . import files, history, lineage
+from .gcode.errors import GcodeError
+from .journal import JobClosed, Journal, JournalError
+from .lineage import Z_NOISE, Pending, Printing
 from .record import Job, Record, RecordError
 from .settings import Settings
 
 InThread = Callable[..., Awaitable[Any]]
-
-
-@dataclass(frozen=True)
-class Pending:
-    """An interrupted print."""
-
-    job_id: bytes
-    job: Job
-    record: Record
-
-
-@dataclass(frozen=True)
-class Printing:
-    """The print under way.  `number` is klippy's count of prints."""
-
-    job_id: bytes
-    source: files.Source
-    number: int
-    printed: str
+RETRY_PERIOD = 2.0  # seconds between attempts after a failure
 
 
 class Tracker:
@@ -70,12 +55,17 @@ class Tracker:
         self.pending: Pending | None = None
         self.trouble = ""
         self.last_reason = ""
-        self._refused: tuple[int, str] | None = None
-        self._last_mark: Mapping[str, Any] | None = None
-        self._last_save = float("-inf")
-        self._force = False
-        self._wake = asyncio.Event()
         self._status: dict[str, dict[str, Any]] = {}
+        self._wake = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._force = False
+        self._deaf = False  # klippy is gone: what still comes from it is old
+        self._sessions = 0  # how often klippy went
+        self._last_mark: Mapping[str, Any] | None = None
+        self._last_save = self._retry_at = float("-inf")
+        self._stored_job: bytes | None = None
+        self._last_words: tuple[Printing, Mapping[str, Any]] | None = None
+        self._ending: dict[bytes, str] = {}  # jobs not yet closed in the journal
 
     # What comes in
 
@@ -83,21 +73,43 @@ class Tracker:
         self.settings = settings
         self.history = history.History(settings.history_size, settings.save_delay)
 
+    async def klippy_ready(self, status: Mapping[str, Mapping[str, Any]]) -> None:
+        """`status`: the first one of this klippy."""
+        self._deaf, self._last_words = False, None
+        stats, pending = status.get("print_stats", {}), self.pending
+        if pending is not None and stats.get("state") in ("complete", "cancelled"):
+            name = str(stats.get("filename") or "")
+            ours = name.startswith(files.RESUME_FOLDER + "/")
+            if ours or name == pending.job.name:
+                # It ended while Moonraker was away.
+                self._ending[pending.job_id] = str(stats["state"])
+                with contextlib.suppress(JournalError):
+                    await self._close_ended()
+        self.update(status)
+
     def update(self, status: Mapping[str, Mapping[str, Any]]) -> None:
         """Merge a status update of klippy."""
+        if self._deaf:
+            return
         for name, values in status.items():
             self._status.setdefault(name, {}).update(values)
         self._wake.set()
 
     def save_now(self) -> None:
-        self._force = True
+        self._force = self.printing is not None
         self._wake.set()
 
     def klippy_gone(self) -> None:
         """The print under way, if any, is interrupted from here on."""
+        current, mark = self.printing, self.history.select()
+        if current is not None and mark is not None and self.enabled:
+            self._last_words = (current, mark)
+        self._deaf = True
+        self._sessions += 1
         self._status.clear()
         self.printing = None
         self.history.clear()
+        self._wake.set()
 
     def status_of(self, name: str) -> Mapping[str, Any]:
         return self._status.get(name, {})
@@ -116,154 +128,222 @@ class Tracker:
                     Record.from_bytes(state.mark_payload),
                 )
         except (JournalError, RecordError) as e:
-            self._problem(f"the saved state cannot be read: {e}")
+            self._problem(f"The saved state cannot be read: {e}")
         self.changed()
 
     async def close(self, job_id: bytes, reason: str) -> None:
         """End a print for good: durable when this returns.  Raises JournalError."""
-        await self.in_thread(self.journal.close_job, job_id, reason)
+        async with self._writing:
+            await self.in_thread(self.journal.close_job, job_id, reason)
         if self.pending is not None and self.pending.job_id == job_id:
             self.pending = None
         self.changed()
+
+    async def note_z(self, job_id: bytes, z: float) -> None:
+        """A resume has moved Z: where the motors of the interrupted print are now."""
+        pending = self.pending
+        if pending is None or pending.job_id != job_id or not math.isfinite(z):
+            return
+        if abs(pending.record.toolhead_z - z) < Z_NOISE:
+            return
+        record = replace(pending.record, toolhead_z=z)
+        try:
+            await self._store(job_id, pending.job, record)
+        except (JournalError, RecordError) as e:
+            self._problem(f"The height of the nozzle is not saved: {e}")
+
+    async def _store(self, job_id: bytes, job: Job, record: Record) -> None:
+        def write() -> None:
+            if self._stored_job != job_id:
+                self.journal.write_job(job_id, job.to_bytes())
+            self._stored_job = None
+            self.journal.write_mark(job_id, record.to_bytes())
+            self._stored_job = job_id
+
+        async with self._writing:
+            await self.in_thread(write)
+            self.pending = Pending(job_id, job, record)
 
     # The worker
 
     async def run(self) -> None:
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(asyncio.TimeoutError):
+                # klippy falls silent after a print: what failed is tried again.
+                waiting = self._ending or self._last_words
+                await asyncio.wait_for(
+                    self._wake.wait(), RETRY_PERIOD if waiting else None
+                )
             self._wake.clear()
             try:
                 await self._step()
-            except (JournalError, RecordError, files.FileProblem) as e:
-                self._problem(str(e))
+            except (JournalError, RecordError, files.FileProblem, GcodeError,
+                    OSError) as e:  # fmt: skip
+                self._retry_at = self.clock() + RETRY_PERIOD
+                self._problem(f"The print is not being saved: {e}")
             except Exception as e:
                 logging.exception("power_loss_recovery: tracking the print")
-                self._problem(f"internal error: {e}")
+                self._retry_at = self.clock() + RETRY_PERIOD
+                self._problem(f"The print is not being saved: internal error: {e}")
 
     async def _step(self) -> None:
+        if self.clock() >= self._retry_at:
+            await self._close_ended()
+            await self._save_last_words()
         stats = self.status_of("print_stats")
         extra = self.status_of("power_loss_recovery")
         mark, state = extra.get("mark"), stats.get("state")
         if state in ("printing", "paused"):
             if mark is not None and mark.get("file_path"):
-                await self._follow(mark)
-        elif self.printing is not None and (
-            state == "cancelled"
+                await self._follow(mark, state == "paused")
+            elif extra.get("trouble"):
+                self._problem(f"The print is not being saved: {extra['trouble']}")
+        elif self.printing is None:
+            self._force = False
+        elif (
+            # A macro may reset the file before we see that it was cancelled.
+            state in ("cancelled", "standby")
             # klippy says complete while the last moves are still queued.
-            or (state == "complete" and extra.get("pending_marks") == 0)
+            or (state == "complete" and self._at_rest())
         ):
             await self._finish(str(state))
-        elif self.printing is not None and state == "error":
+        elif state == "error":
+            if not self._at_rest():
+                # The lines before the bad one are still being laid.
+                assert mark is not None
+                await self._follow(mark, False)
+                return
+            if mark is not None and self.enabled:
+                self._last_words = (self.printing, mark)
             self.printing = None
+            await self._save_last_words()
             self.changed()
 
-    async def _follow(self, mark: Mapping[str, Any]) -> None:
-        current = self.printing
+    def _at_rest(self) -> bool:
+        extra = self.status_of("power_loss_recovery")
+        return extra.get("mark") is None or extra.get("pending_marks") == 0
+
+    async def _save_last_words(self) -> None:
+        words = self._last_words
+        if words is not None:
+            await self._save(*words, "interrupted")
+            if self._last_words is words:
+                self._last_words = None
+            self.changed()
+
+    async def _follow(self, mark: Mapping[str, Any], paused: bool) -> None:
+        session, current = self._sessions, self.printing
         key = (mark["job"], mark["file_path"])
-        if current is None or (current.number, current.printed) != key:
-            if not self.enabled or self._refused == key:
-                return
-            self._refused = key
-            await self._begin(mark)
-            self._refused = None
+        if current is not None and (current.number, current.printed) != key:
+            # The end of that print was too short to be seen.
+            await self._finish("replaced", keep_files=True)
+        if self.printing is None and self.clock() >= self._retry_at:
+            await self._begin(mark, session)
+        current = self.printing
+        if current is None:
+            return
         self.history.add(mark)
         if not self.enabled:
+            await self._stop_saving(current)
             return
-        reason = self._due(mark)
-        if reason is not None:
-            await self._save(reason)
+        reason = self._due(mark, paused)
+        chosen = self.history.select()
+        if reason is None or chosen is None or self.clock() < self._retry_at:
+            return
+        await self._save(current, chosen, reason)
 
-    def _due(self, mark: Mapping[str, Any]) -> str | None:
+    def _due(self, mark: Mapping[str, Any], paused: bool) -> str | None:
         if self._force:
             return "asked"
-        urgent = history.urgent(self._last_mark, mark, self.settings.save_on_layer)
-        if urgent is not None:
+        last = self._last_mark
+        urgent = history.urgent(last, mark, self.settings.save_on_layer)
+        if urgent is not None or last is None:
             return urgent
-        interval = self.settings.save_interval
-        if history.due(self.clock(), self._last_save, interval):
-            return "interval"
-        return None
+        if paused and history.parked(last, mark):
+            return "parked"
+        over = history.due(self.clock(), self._last_save, self.settings.save_interval)
+        return "interval" if over and history.changed(last, mark) else None
 
-    async def _begin(self, mark: Mapping[str, Any]) -> None:
+    async def _begin(self, mark: Mapping[str, Any], session: int) -> None:
         source = await self.in_thread(
             files.identify, self.gcodes, mark["file_path"], self.wall_clock()
         )
-        old = self.pending
-        if (
-            old is not None
-            and source.stamp is not None
-            and old.job.name == source.job.name
-            and old.job.fingerprint == source.job.fingerprint
-        ):
-            # A resumed print goes on with its lineage: until it has saved a state
-            # of its own, the one that it was resumed from stands.
-            job_id = old.job_id
-        else:
-            job_id = secrets.token_bytes(16)
+        if session != self._sessions:
+            return
+        job_id = secrets.token_bytes(16)
+        if self.pending is not None and lineage.continues(self.pending, source, mark):
+            job_id = self.pending.job_id
         self.printing = Printing(job_id, source, mark["job"], mark["file_path"])
         self.history.clear()
+        self._last_words = None
         self._last_mark, self._last_save = None, float("-inf")
         self.changed()
 
-    async def _save(self, reason: str) -> None:
-        mark, current = self.history.select(), self.printing
-        if mark is None or current is None:
-            return
-        record = await self.in_thread(self._record, mark, current)
+    async def _save(
+        self, current: Printing, mark: Mapping[str, Any], reason: str
+    ) -> None:
+        started = self.clock()
+        record = await self.in_thread(
+            lineage.worth_saving, mark, current, self.pending, self.wall_clock(),
+            self.boot_id,
+        )  # fmt: skip
         if record is None:
             return
-        started = self.clock()
-        if self._last_mark is None:
-            await self.in_thread(
-                self.journal.write_job, current.job_id, current.source.job.to_bytes()
-            )
-        await self.in_thread(
-            self.journal.write_mark, current.job_id, record.to_bytes()
-        )
+        try:
+            await self._store(current.job_id, current.source.job, record)
+        except JobClosed:
+            # Discarded while it began: what is printed now is another job.
+            if self.printing == current:
+                self._take_new_id(current)
+            return
         self._force = False
-        self._last_save, self._last_mark = started, mark
+        if not lineage.in_prologue(mark, current):
+            self._last_mark = mark
+        self._last_save = started
         self.last_reason = reason
-        self.pending = Pending(current.job_id, current.source.job, record)
         if self.trouble:
             self.trouble = ""
             self.tell("Saving works again.")
             self.changed()
 
-    def _record(self, mark: Mapping[str, Any], current: Printing) -> Record | None:
-        """None while a resume file is still in its prologue.  Blocking."""
-        position, fraction = mark["file_position"], mark["fraction"]
-        stamp = current.source.stamp
-        if stamp is not None:
-            try:
-                original = to_original(stamp, position)
-            except RewriteError as e:
-                raise RecordError(f"resume file: {e}") from e
-            if original is None:
-                return None
-            fraction = original_fraction(stamp, position, fraction)
-            position = original
-        return Record.from_dict({
-            **mark,
-            "file_position": position,
-            "fraction": fraction,
-            "line": files.text_at(current.source.path, position),
-            "saved_at": self.wall_clock(),
-            "boot_id": self.boot_id,
-        })  # fmt: skip
+    # The end
 
-    async def _finish(self, reason: str) -> None:
+    def _take_new_id(self, current: Printing) -> None:
+        self.printing = replace(current, job_id=secrets.token_bytes(16))
+        self._last_mark = None
+
+    async def _stop_saving(self, current: Printing) -> None:
+        """What was saved gets old while the print goes on: it must not be resumed."""
+        if self.pending is not None and self.pending.job_id == current.job_id:
+            self._take_new_id(current)
+            self._ending[current.job_id] = "disabled"
+            await self._close_ended()
+
+    async def _finish(self, reason: str, keep_files: bool = False) -> None:
         current = self.printing
         assert current is not None
         self.printing = None
+        self._force = False
         self.history.clear()
-        await self.close(current.job_id, reason)
-        self.pending = None
-        await self.in_thread(files.remove_resume_files, self.gcodes)
+        if self.pending is not None and self.pending.job_id == current.job_id:
+            self._ending[current.job_id] = reason
+        self.changed()
+        await self._close_ended()
+        if not keep_files:
+            await self.in_thread(files.remove_resume_files, self.gcodes)
+
+    async def _close_ended(self) -> None:
+        """Raises JournalError; what could not be closed is tried again."""
+        if self.pending is not None and self.pending.job_id in self._ending:
+            self.pending = None
+        for job_id, reason in list(self._ending.items()):
+            await self.close(job_id, reason)
+            self._ending.pop(job_id, None)
 
     def _problem(self, text: str) -> None:
         """Tell the owner once; the print goes on."""
         if text != self.trouble:
             self.trouble = text
             logging.info(f"power_loss_recovery: {text}")
-            self.tell(f"The print is not being saved: {text}")
+            self.tell(text)
             self.changed()

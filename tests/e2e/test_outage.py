@@ -63,12 +63,12 @@ def moonraker_away(printer: VirtualPrinter) -> None:
 
 
 def cut_while_resuming(printer: VirtualPrinter) -> None:
+    def heating() -> bool:
+        step = printer.get("/server/plr/status")["step"]
+        return step is not None and step["name"] == "heat"
+
     printer.gcode("PLR_RESUME_PRINT")
-    printer.wait(
-        "the step before the purge",
-        lambda: printer.get("/server/plr/status")["step"]["name"] == "heat",
-        120,
-    )
+    printer.wait("the step before the purge", heating, 120)
     faults.power_cut(printer)
     printer.power_on()
     outage.wait_offer(printer)

@@ -23,7 +23,7 @@ PART = parts.Part(size=20, layers=3)
 def printer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPrinter]:
     with VirtualPrinter(seed=7) as printer:
         printer.power_on()
-        printer.gcode("PLR_Z_HOME MODE=CALIBRATE")
+        outage.calibrate(printer)
         yield printer
 
 

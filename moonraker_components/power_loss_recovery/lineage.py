@@ -1,0 +1,104 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Which interrupted print a print belongs to, and what of it is worth saving.
+
+A resumed print is the same job as the one that it was resumed from: it keeps its
+id in the journal, however many times the power fails.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import files
+from .gcode.rewriter import RewriteError, original_fraction, to_original
+from .record import Job, Record, RecordError
+
+Z_NOISE = 0.001  # mm
+
+
+@dataclass(frozen=True)
+class Pending:
+    """An interrupted print."""
+
+    job_id: bytes
+    job: Job
+    record: Record
+
+
+@dataclass(frozen=True)
+class Printing:
+    """The print under way.  `number` is klippy's count of prints."""
+
+    job_id: bytes
+    source: files.Source
+    number: int
+    printed: str
+
+
+def continues(
+    old: Pending | None, source: files.Source, mark: Mapping[str, Any]
+) -> bool:
+    """Whether this is the print that `old` was saved of: resumed, or still going on
+    after Moonraker was away.  Until it has saved a state of its own, the old one
+    stands; when it ends, so does the old one."""
+    if old is None or old.job.name != source.job.name:
+        return False
+    if old.job.fingerprint != source.job.fingerprint:
+        return False
+    further = mark["file_position"] >= old.record.file_position
+    return source.stamp is not None or further
+
+
+def in_prologue(mark: Mapping[str, Any], current: Printing) -> bool:
+    """Whether a resume file has not come to the original's lines yet."""
+    stamp = current.source.stamp
+    return stamp is not None and mark["file_position"] < stamp.first_line_offset
+
+
+def worth_saving(
+    mark: Mapping[str, Any],
+    current: Printing,
+    old: Pending | None,
+    saved_at: float,
+    boot_id: str,
+) -> Record | None:
+    """What to save of `mark`, if anything.  Reads the file.
+
+    Raises RecordError, files.FileProblem, RewriteError.
+    """
+    ours = old if old is not None and old.job_id == current.job_id else None
+    if in_prologue(mark, current):
+        return None if ours is None else _moved(ours.record, mark["toolhead_z"])
+    position, fraction = mark["file_position"], mark["fraction"]
+    stamp = current.source.stamp
+    if stamp is not None:
+        try:
+            original = to_original(stamp, position)
+        except RewriteError as e:
+            raise RecordError(f"resume file: {e}") from e
+        assert original is not None
+        fraction = original_fraction(stamp, position, fraction)
+        position = original
+    record = Record.from_dict({
+        **mark,
+        "file_position": position,
+        "fraction": fraction,
+        "line": files.text_at(current.source.path, position),
+        "saved_at": saved_at,
+        "boot_id": boot_id,
+    })  # fmt: skip
+    # What is only being prepared must not take the place of an interrupted print.
+    return record if ours is not None or record.prints else None
+
+
+def _moved(old: Record, z: float) -> Record | None:
+    """In the prologue of a resume file only Z is new."""
+    if not math.isfinite(z):
+        return None
+    if z < old.toolhead_z - Z_NOISE:
+        # On the way down it may be lower already: the part is the lowest place.
+        z = min(z, old.motor_position(2))
+    return None if abs(z - old.toolhead_z) < Z_NOISE else replace(old, toolhead_z=z)

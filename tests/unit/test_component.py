@@ -1,0 +1,369 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""What happens when requests, klippy and Moonraker's own end meet at a bad moment."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from moonraker.common import KlippyState
+from moonraker.utils import ServerError
+
+from moonraker_components.power_loss_recovery import component, files, sequence
+from moonraker_components.power_loss_recovery.component import PowerLossRecovery
+from moonraker_components.power_loss_recovery.journal import Journal
+from tests.unit.fake_klippy import FakeKlippy
+from tests.unit.samples import GCODE, LINE, mark, record, state
+
+pytestmark = pytest.mark.asyncio
+JOB_ID = b"A" * 16
+
+
+class FakeServer:
+    """Moonraker, as far as the component asks for it."""
+
+    error = ServerError
+
+    def __init__(self, folder: Path, klippy: FakeKlippy) -> None:
+        self.klippy = klippy
+        self.events: list[tuple[str, Any]] = []
+        self.handlers: dict[str, Any] = {}
+        self.enabled: Any = True
+        self.state = KlippyState.READY
+        gcodes = folder / "gcodes"
+        connection = SimpleNamespace(state=KlippyState.READY)
+        self.connection = connection
+        self.components = {
+            "file_manager": SimpleNamespace(get_directory=lambda root: str(gcodes)),
+            "klippy_connection": connection,
+            "klippy_apis": SimpleNamespace(
+                run_gcode=klippy.run_gcode, query_objects=klippy.query,
+                get_object_list=klippy.list_objects, start_print=klippy.start_print,
+                subscribe_objects=self.subscribe,
+            ),
+            "database": SimpleNamespace(
+                register_local_namespace=lambda name: None,
+                get_item=self.get_item, insert_item=self.insert_item,
+            ),
+        }  # fmt: skip
+        self.folder = folder
+
+    async def subscribe(self, wanted: Any, callback: Any) -> dict[str, Any]:
+        return await self.klippy.query(wanted)
+
+    async def get_item(self, *args: Any) -> Any:
+        return self.enabled
+
+    async def insert_item(self, namespace: str, key: str, value: Any) -> None:
+        self.enabled = value
+
+    def get_event_loop(self) -> Any:
+        async def in_thread(call: Any, *args: Any) -> Any:
+            await asyncio.sleep(0)
+            return call(*args)
+
+        return SimpleNamespace(
+            create_task=asyncio.ensure_future, run_in_thread=in_thread
+        )
+
+    def get_app_args(self) -> dict[str, str]:
+        return {"data_path": str(self.folder)}
+
+    def lookup_component(self, name: str) -> Any:
+        return self.components[name]
+
+    def register_notification(self, name: str) -> None:
+        pass
+
+    def register_endpoint(self, path: str, kind: Any, handler: Any) -> None:
+        self.handlers[path] = handler
+
+    def register_event_handler(self, event: str, handler: Any) -> None:
+        self.handlers[event] = handler
+
+    def register_remote_method(self, name: str, handler: Any) -> None:
+        self.handlers[name] = handler
+
+    def send_event(self, name: str, *args: Any) -> None:
+        self.events.append((name, args[0]))
+
+    def console(self) -> list[str]:
+        return [text for name, text in self.events if name == "server:gcode_response"]
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.klippy = FakeKlippy()
+        self.server = FakeServer(folder, self.klippy)
+        self.journal = str(folder / "plr" / "journal")
+        config = SimpleNamespace(
+            get_server=lambda: self.server, get=lambda key, default: default,
+            error=ValueError,
+        )  # fmt: skip
+        self.plr = PowerLossRecovery(config)  # type: ignore[arg-type]
+
+    async def event(self, name: str) -> None:
+        await self.server.handlers[f"server:{name}"]()
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(60):
+            await asyncio.sleep(0)
+
+    async def until(self, script: str) -> None:
+        """Until klippy hangs in it."""
+        self.klippy.hangs = script
+        await asyncio.wait_for(self.klippy.hanging.wait(), 5)
+
+    async def ended(self) -> None:
+        async def waiting() -> None:
+            while self.plr.resuming is not None:
+                await asyncio.sleep(0.001)
+
+        await asyncio.wait_for(waiting(), 5)
+
+    async def command(self, name: str, **params: str) -> list[str]:
+        before = len(self.server.console())
+        self.server.handlers["plr_command"](name, params)
+        await self.settle()
+        return self.server.console()[before:]
+
+    def pending(self) -> bool:
+        found = Journal(self.journal).read()
+        return found is not None and found.closed is None
+
+
+@pytest_asyncio.fixture
+async def bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Bench]:
+    """A printer that has just been switched on after a power loss."""
+    monkeypatch.setattr(sequence, "TEMPERATURE_PERIOD", 0.001)
+    monkeypatch.setattr(component, "START_TIMEOUT", 0.05)
+    gcodes = tmp_path / "gcodes"
+    gcodes.mkdir()
+    (gcodes / "part.gcode").write_bytes(GCODE)
+    (tmp_path / "plr").mkdir()
+    job = files.identify(gcodes, str(gcodes / "part.gcode"), 1.0).job
+    journal = Journal(str(tmp_path / "plr" / "journal"))
+    journal.write_job(JOB_ID, job.to_bytes())
+    journal.write_mark(JOB_ID, record(line=LINE.decode()).to_bytes())
+    journal.close()
+    made = Bench(tmp_path)
+    await made.plr.component_init()
+    await made.event("klippy_ready")
+    yield made
+    await made.plr.close()
+
+
+async def test_after_the_boot_it_is_offered_and_nothing_is_done(bench: Bench) -> None:
+    assert bench.plr.state() == "interrupted"
+    assert any("prompt_begin" in line for line in bench.server.console())
+    assert bench.klippy.sent == []
+
+
+async def test_a_resume_goes_through(bench: Bench) -> None:
+    answer = await bench.plr.resume()
+    assert answer["steps"] and bench.plr.state() == "resuming"
+    await bench.ended()
+    assert len(bench.klippy.started) == 1
+    assert any("The print goes on." in line for line in bench.server.console())
+    assert bench.plr.last_error == "" and bench.plr.step is None
+
+
+async def test_a_dry_run_does_nothing(bench: Bench) -> None:
+    assert (await bench.plr.resume(dry_run=True))["dry_run"] is True
+    await bench.settle()
+    assert bench.klippy.sent == [] and bench.plr.state() == "interrupted"
+
+
+async def test_two_resumes_at_once_are_one(bench: Bench) -> None:
+    results = await asyncio.gather(
+        bench.plr.resume(), bench.plr.resume(), return_exceptions=True
+    )
+    assert len([r for r in results if isinstance(r, ServerError)]) == 1
+    with pytest.raises(ServerError, match="already under way"):
+        await bench.plr.resume()
+    with pytest.raises(ServerError, match="already under way"):
+        await bench.plr.discard()
+    await bench.ended()
+    assert len(bench.klippy.started) == 1 and bench.pending()
+
+
+async def test_discard_and_resume_at_once_is_one_of_them(bench: Bench) -> None:
+    results = await asyncio.gather(
+        bench.plr.discard(), bench.plr.resume(), return_exceptions=True
+    )
+    await bench.settle()
+    assert results[0] is None and isinstance(results[1], ServerError)
+    assert bench.klippy.sent == [] and not bench.pending()
+    with pytest.raises(ServerError, match="no interrupted print"):
+        await bench.plr.resume()
+
+
+async def test_a_refused_resume_can_be_asked_again(bench: Bench) -> None:
+    path = bench.plr.gcodes / "part.gcode"
+    path.rename(path.with_name("away"))
+    with pytest.raises(ServerError, match="is gone"):
+        await bench.plr.resume()
+    path.with_name("away").rename(path)
+    await bench.plr.resume()
+    await bench.ended()
+    assert bench.klippy.started
+
+
+@pytest.mark.parametrize("state", [KlippyState.STARTUP, KlippyState.SHUTDOWN,
+                                   KlippyState.DISCONNECTED])  # fmt: skip
+async def test_while_klippy_is_not_ready_nothing_is_resumed(
+    bench: Bench, state: KlippyState
+) -> None:
+    bench.server.connection.state = state
+    with pytest.raises(ServerError, match="not ready"):
+        await bench.plr.resume()
+    assert bench.klippy.sent == [] and bench.plr.state() == "interrupted"
+
+
+async def test_klippy_that_stops_while_it_is_prepared_stops_it(bench: Bench) -> None:
+    task = asyncio.ensure_future(bench.plr.resume())
+    await asyncio.sleep(0)
+    bench.server.connection.state = KlippyState.SHUTDOWN
+    with pytest.raises(ServerError, match="stopped meanwhile"):
+        await task
+    assert bench.klippy.sent == []
+
+
+async def test_before_the_first_status_klippy_itself_is_asked(bench: Bench) -> None:
+    """Ready, but not subscribed yet: our copy of its state says nothing."""
+    bench.plr.tracker.klippy_gone()
+    bench.klippy.status["print_stats"]["state"] = "printing"
+    with pytest.raises(ServerError, match="print is running"):
+        await bench.plr.resume()
+    assert bench.klippy.sent == []
+
+
+async def test_a_shutdown_in_the_sequence_ends_it_and_loses_nothing(
+    bench: Bench,
+) -> None:
+    await bench.plr.resume()
+    await bench.until("G28 X Y")
+    bench.klippy.gone = True
+    await bench.event("klippy_shutdown")
+    await bench.ended()
+    assert bench.plr.state() == "interrupted" and bench.pending()
+    assert "stopped" in bench.plr.last_error
+    bench.klippy.gone, bench.klippy.hangs = False, ""
+    await bench.event("klippy_ready")
+    await bench.plr.resume()
+    await bench.ended()
+    assert bench.klippy.started
+
+
+async def test_stopped_before_its_first_step_it_is_not_under_way_for_ever(
+    bench: Bench,
+) -> None:
+    await bench.plr.resume()
+    assert bench.plr.resuming is not None
+    bench.plr.resuming.cancel()
+    await bench.ended()
+    assert bench.plr.state() == "interrupted"
+    await bench.plr.resume()
+    await bench.ended()
+    assert bench.klippy.started
+
+
+async def test_an_error_nobody_thought_of_ends_it_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError("no idea")
+
+    monkeypatch.setattr(component.recovery, "carry_out", broken)
+    await bench.plr.resume()
+    await bench.ended()
+    assert "no idea" in bench.plr.last_error and bench.pending()
+
+
+async def test_a_failed_resume_can_be_tried_again(bench: Bench) -> None:
+    def fail() -> None:
+        raise RuntimeError("No trigger on x")
+
+    bench.klippy.at["G28 X Y"] = fail
+    await bench.plr.resume()
+    await bench.ended()
+    assert "No trigger on x" in bench.plr.last_error
+    assert any("can be tried again" in line for line in bench.server.console())
+    await bench.plr.resume()
+    await bench.ended()
+    assert bench.klippy.started and bench.plr.last_error == ""
+
+
+async def test_when_moonraker_ends_the_heaters_are_off(bench: Bench) -> None:
+    await bench.plr.resume()
+    await bench.until("G28 X Y")
+    await bench.plr.on_exit()
+    assert bench.klippy.sent[-3] == "TURN_OFF_HEATERS"
+    await bench.plr.close()
+    assert bench.plr.resuming is None and bench.pending()
+
+
+async def test_a_print_that_moonraker_finds_running_is_not_offered(
+    bench: Bench,
+) -> None:
+    bench.server.events.clear()
+    bench.plr.tracker.klippy_gone()
+    path = str(bench.plr.gcodes / "part.gcode")
+    bench.klippy.status["print_stats"].update(state="printing", filename="part.gcode")
+    bench.klippy.status["power_loss_recovery"]["mark"] = mark(file_path=path)
+    await bench.event("klippy_ready")
+    assert not any("prompt_begin" in line for line in bench.server.console())
+    assert bench.plr.state() == "printing"
+    with pytest.raises(ServerError, match="no interrupted print"):
+        await bench.plr.discard()
+
+
+async def test_what_is_kept_is_not_shown_as_another_print(bench: Bench) -> None:
+    path = bench.plr.gcodes / "other.gcode"
+    path.write_bytes(GCODE + b"; other\n")
+    cold = mark(file_path=str(path), file_position=0, job=1,
+                state=state(heaters={"extruder": 0.0}))  # fmt: skip
+    bench.plr._handle_update({
+        "print_stats": {"state": "printing", "filename": "other.gcode"},
+        "power_loss_recovery": {"mark": cold, "pending_marks": 1}, "toolhead": {},
+    }, 0.0)  # fmt: skip
+    await bench.settle()
+    assert bench.plr.state() == "printing"
+    assert bench.plr.status()["record"] is None and bench.pending()
+    assert bench.plr.tracker.status_of("toolhead") == {}
+
+
+async def test_without_its_section_in_klippy_nothing_is_resumed(bench: Bench) -> None:
+    del bench.klippy.status["configfile"]["settings"]["power_loss_recovery"]
+    del bench.klippy.status["power_loss_recovery"]
+    bench.plr.tracker.klippy_gone()
+    await bench.event("klippy_ready")
+    assert "no [power_loss_recovery]" in bench.plr.last_error
+    with pytest.raises(ServerError, match="power_loss_recovery"):
+        await bench.plr.resume()
+
+
+async def test_turned_off_stays_off(bench: Bench) -> None:
+    assert any("no longer saved" in x for x in await bench.command("PLR_DISABLE"))
+    assert bench.server.enabled is False and not bench.plr.status()["enabled"]
+    assert any("off" in x for x in await bench.command("PLR_QUERY_SAVED_STATE"))
+    await bench.command("PLR_ENABLE")
+    assert bench.plr.tracker.enabled
+
+
+async def test_commands_are_answered_on_the_console(bench: Bench) -> None:
+    answers = await bench.command("PLR_RESUME_PRINT", LAYER="3")
+    assert any("LAYER" in line for line in answers) and bench.klippy.sent == []
+    answers = await bench.command("PLR_RESET_PRINT_DATA")
+    assert any("forgotten" in line for line in answers) and not bench.pending()
+    answers = await bench.command("PLR_RESET_PRINT_DATA")
+    assert any("no interrupted print" in line for line in answers)
+    assert any("not known" in line for line in await bench.command("PLR_NONSENSE"))

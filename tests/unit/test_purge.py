@@ -1,0 +1,73 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from moonraker_components.power_loss_recovery.purge import (
+    CLEARANCE,
+    EDGE,
+    LENGTH,
+    Box,
+    choose,
+    in_the_air,
+)
+
+SMALLEST = LENGTH + 2 * EDGE
+
+
+def boxes(low: float, high: float, least: float) -> st.SearchStrategy[Box]:
+    start, size = st.floats(low, high), st.floats(least, high)
+    return st.builds(lambda x, y, w, h: (x, y, x + w, y + h), start, start, size, size)
+
+
+@given(boxes(-50, 400, 30), boxes(-50, 400, 0))
+@example((0, 0, SMALLEST, SMALLEST), (30, 30, 40, 40))
+def test_a_strip_on_the_bed_keeps_its_distance_and_is_within_reach(
+    bed: Box, part: Box
+) -> None:
+    strip = choose(bed, part)
+    assert bed[0] <= strip.x <= strip.end_x <= bed[2]
+    assert bed[1] <= strip.y <= strip.end_y <= bed[3]
+    if strip.on_bed:
+        x = max(part[0] - strip.end_x, strip.x - part[2])
+        y = max(part[1] - strip.end_y, strip.y - part[3])
+        assert max(x, y) >= CLEARANCE - 1e-6
+        length = max(strip.end_x - strip.x, strip.end_y - strip.y)
+        assert length == pytest.approx(LENGTH)
+
+
+@given(boxes(0, 150, 1))
+def test_a_bed_with_a_free_edge_is_used(part: Box) -> None:
+    bed = (0.0, 0.0, 350.0, 350.0)
+    free_in_front = part[1] >= EDGE + CLEARANCE
+    assert choose(bed, part).on_bed or not free_in_front
+
+
+def test_an_empty_bed_is_purged_in_front() -> None:
+    strip = choose((0, 0, 250, 250), None)
+    assert (strip.x, strip.y, strip.on_bed) == (EDGE, EDGE, True)
+
+
+@pytest.mark.parametrize(("part", "edge"), [
+    ((0, 0, 250, 120), "rear"), ((60, 0, 250, 250), "left"),
+    ((0, 0, 190, 250), "right"),
+])  # fmt: skip
+def test_the_edge_that_is_free_is_found(part: Box, edge: str) -> None:
+    strip = choose((0, 0, 250, 250), part)
+    places = {"rear": strip.y > 200, "left": strip.end_x < 50, "right": strip.x > 200}
+    assert strip.on_bed and places[edge]
+
+
+@pytest.mark.parametrize("part", [(0, 0, 250, 250), (-9, -9, 999, 999)])
+def test_a_full_bed_is_purged_in_the_air(part: Box) -> None:
+    strip = choose((0, 0, 250, 250), part)
+    assert not strip.on_bed and strip == in_the_air((0, 0, 250, 250))
+
+
+def test_a_bed_too_small_for_a_strip_is_purged_in_the_air() -> None:
+    assert not choose((0, 0, SMALLEST - 1, SMALLEST - 1), None).on_bed
+    assert choose((0, 0, SMALLEST, 20), None).on_bed
+    assert choose((0, 0, 20, SMALLEST), None).on_bed

@@ -1,0 +1,313 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""What is saved comes back as it was, and nothing else is believed."""
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moonraker_components.power_loss_recovery.journal import PAYLOAD_MAX
+from moonraker_components.power_loss_recovery.record import (
+    PLAIN_MAX,
+    SCHEMA,
+    Job,
+    Record,
+    RecordError,
+)
+from tests.unit.samples import JOB, mark, record, state
+
+mm = st.floats(-1000, 1000)
+names = st.text(
+    st.characters(exclude_characters='\r\n\0;"'), min_size=1, max_size=60
+).filter(str.strip)
+records = st.builds(
+    record,
+    file_position=st.integers(0, 10**12),
+    fraction=st.floats(0, 1),
+    line=st.text(max_size=120),
+    position=st.tuples(mm, mm, mm, mm),
+    toolhead_z=mm,
+    speed=st.floats(0, 1e5),
+    retracted=st.floats(0, 100),
+    saved_at=st.floats(0, 1e11),
+    boot_id=st.text(max_size=100),
+    state=st.builds(
+        state,
+        heaters=st.dictionaries(names, st.floats(0, 500), max_size=4),
+        fans=st.dictionaries(names, st.floats(0, 1), max_size=4),
+        objects=st.fixed_dictionaries({"excluded": st.lists(names, max_size=90)}),
+        progress=st.dictionaries(st.text(), st.integers() | st.text(), max_size=3),
+    ),
+)
+
+
+@given(records)
+def test_a_record_comes_back_as_it_was(made: Record) -> None:
+    assert Record.from_bytes(made.to_bytes()) == made
+
+
+@given(st.text(max_size=4096), st.integers(0, 10**12), st.floats(0, 1e12))
+def test_a_job_comes_back_as_it_was(name: str, size: int, mtime: float) -> None:
+    made = Job(name, size, mtime, "f" * 64, 1.0)
+    assert Job.from_bytes(made.to_bytes()) == made
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_do_more_than_refuse(data: bytes) -> None:
+    for kind in (Job, Record):
+        with pytest.raises(RecordError):
+            kind.from_bytes(data)
+
+
+def test_what_is_cut_off_or_blown_up_is_refused() -> None:
+    large = record(state=state(objects={"excluded": [f"OBJECT {i}" for i in
+                                                     range(600)]}))  # fmt: skip
+    data = large.to_bytes()
+    assert not data.startswith(b"{")
+    with pytest.raises(RecordError, match="cut off"):
+        Record.from_bytes(data[:-1])
+    bomb = record(state=state(progress={"message": "x" * (2 << 20)})).to_bytes()
+    assert len(bomb) < 10_000
+    with pytest.raises(RecordError, match="far too long"):
+        Record.from_bytes(bomb)
+
+
+NUMBERS: list[tuple[str, float, float]] = [
+    ("file_position", 0, 10**15), ("fraction", 0, 1), ("toolhead_z", -1e5, 1e5),
+    ("speed", 0, 1e7), ("retracted", 0, 1e4), ("saved_at", 0, 1e12),
+]  # fmt: skip
+NO_NUMBERS = [None, "1", True, [], {}, float("nan"), float("inf"), 10**400, -(10**400)]
+
+
+@pytest.mark.parametrize("bad", NO_NUMBERS)
+@pytest.mark.parametrize("key", [key for key, _, _ in NUMBERS])
+def test_no_number_is_refused_with_the_name_of_the_field(key: str, bad: Any) -> None:
+    raw = {**asdict(record()), key: bad}
+    with pytest.raises(RecordError, match=key):
+        Record.from_dict(raw)
+
+
+@pytest.mark.parametrize(("key", "low", "high"), NUMBERS)
+def test_out_of_bounds_is_refused(key: str, low: float, high: float) -> None:
+    step = 1 if key == "file_position" else 0.001
+    for bad in (low - step, high + step):
+        with pytest.raises(RecordError, match=key):
+            Record.from_dict({**asdict(record()), key: bad})
+    for good in (low, high):
+        Record.from_dict({**asdict(record()), key: good})
+
+
+@pytest.mark.parametrize("bad", [None, "abcd", [1, 2, 3], [1, 2, 3, None], [1] * 5,
+                                 [1, 2, float("nan"), 4], [1, 2, 3, 1e10]])  # fmt: skip
+def test_a_position_is_four_numbers(bad: Any) -> None:
+    with pytest.raises(RecordError, match="position"):
+        Record.from_dict({**asdict(record()), "position": bad})
+
+
+@pytest.mark.parametrize("key", ["line", "boot_id"])
+@pytest.mark.parametrize("bad", [None, 5, "x" * 5000])
+def test_a_text_that_is_none_or_too_long_is_refused(key: str, bad: Any) -> None:
+    with pytest.raises(RecordError, match=key):
+        Record.from_dict({**asdict(record()), key: bad})
+
+
+BAD_PARTS: list[tuple[str, dict[str, Any], str]] = [
+    ("coordinates", {"absolute_coordinates": 1}, "absolute_coordinates"),
+    ("coordinates", {"absolute_extrude": None}, "absolute_extrude"),
+    ("coordinates", {"speed_factor": 0}, "speed_factor"),
+    ("coordinates", {"extrude_factor": float("nan")}, "extrude_factor"),
+    ("coordinates", {"homing_origin": [1, 2]}, "homing_origin"),
+    ("coordinates", {"g92": [0, 0, float("inf")]}, "g92"),
+    ("heaters", {"extruder": 501}, "target of extruder"),
+    ("heaters", {"extruder": -1}, "target of extruder"),
+    ("heaters", {"extruder": "hot"}, "target of extruder"),
+    ("fans", {"fan": 1.5}, "speed of fan"),
+    ("limits", {"max_accel": -1}, "max_accel"),
+    ("tool", {"pressure_advance": [1]}, "pressure_advance"),
+    ("tool", {"pressure_advance": {"extruder": [1]}}, "pressure advance of extruder"),
+    ("objects", {"excluded": "ABC"}, "excluded"),
+    ("objects", {"excluded": 7}, "excluded"),
+    ("objects", {"excluded": [""]}, "empty name"),
+    ("heaters", {"": 20}, "empty name"),
+]
+
+
+@pytest.mark.parametrize(("part", "values", "said"), BAD_PARTS)
+def test_a_state_that_would_become_bad_gcode_is_refused(
+    part: str, values: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecordError, match=said):
+        Record.from_dict(mark() | asdict(record(state=state(**{part: values}))))
+
+
+@pytest.mark.parametrize("part", sorted(state()))
+def test_a_part_that_is_no_table_is_refused(part: str) -> None:
+    with pytest.raises(RecordError, match=part):
+        Record.from_dict({**asdict(record()), "state": {**state(), part: [1]}})
+
+
+INJECTED = ["A\nM112", "A\rM112", "A;M112", 'A" M112', "A\0", "x" * 301, 5, ["A"]]
+
+
+@pytest.mark.parametrize("bad", INJECTED)
+@pytest.mark.parametrize(("part", "key"), [
+    ("objects", "current"), ("tool", "active"), ("mesh", "profile"),
+])  # fmt: skip
+def test_a_name_cannot_bring_another_command_along(
+    part: str, key: str, bad: Any
+) -> None:
+    with pytest.raises(RecordError):
+        Record.from_dict(asdict(record(state=state(**{part: {key: bad}}))))
+
+
+@pytest.mark.parametrize("bad", [b for b in INJECTED if isinstance(b, str)])
+@pytest.mark.parametrize(("part", "value"), [("heaters", 20.0), ("fans", 0.5)])
+def test_nor_can_the_name_of_a_heater_or_fan(
+    part: str, value: float, bad: str
+) -> None:
+    with pytest.raises(RecordError):
+        Record.from_dict(asdict(record(state=state(**{part: {bad: value}}))))
+    with pytest.raises(RecordError):
+        Record.from_dict(asdict(record(state=state(objects={"excluded": [bad]}))))
+
+
+def test_another_schema_is_refused_by_its_number() -> None:
+    raw = json.loads(record().to_bytes())
+    with pytest.raises(RecordError, match="schema 99"):
+        Record.from_bytes(json.dumps({**raw, "schema": 99}).encode())
+    raw.pop("schema")
+    with pytest.raises(RecordError, match="schema None"):
+        Record.from_bytes(json.dumps(raw).encode())
+    assert SCHEMA == 1
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_json_does_not_know_are_refused_anywhere(word: str) -> None:
+    text = record().to_bytes().replace(b'"layer":3', b'"layer":' + word.encode())
+    with pytest.raises(RecordError, match="no number"):
+        Record.from_bytes(text)
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}])
+def test_what_json_cannot_hold_is_refused_when_saving(value: Any) -> None:
+    with pytest.raises(RecordError, match="cannot be saved"):
+        record(state=state(progress={"percent": value})).to_bytes()
+
+
+def test_a_record_keeps_only_known_parts() -> None:
+    made = Record.from_dict(asdict(record()) | {"state": {**state(), "new": {"a": 1}}})
+    assert "new" not in made.state
+
+
+def test_targets_are_those_of_the_active_tool() -> None:
+    made = record(state=state(
+        tool={"active": "extruder1"}, heaters={"extruder1": 250.0},
+    ))  # fmt: skip
+    assert (made.extruder, made.hotend_target, made.bed_target) == (
+        "extruder1", 250.0, 60.0,
+    )  # fmt: skip
+    assert record(state=state(tool={"active": None})).extruder == "extruder"
+
+
+@pytest.mark.parametrize(("homed", "target", "prints"), [
+    ("xyz", 215.0, True), ("xy", 215.0, False), ("", 215.0, False),
+    (None, 215.0, False), ("xyz", 0.0, False),
+])  # fmt: skip
+def test_before_homing_and_heating_nothing_is_printed(
+    homed: Any, target: float, prints: bool
+) -> None:
+    made = record(state=state(
+        coordinates={"homed_axes": homed}, heaters={"extruder": target},
+    ))  # fmt: skip
+    assert made.prints is prints
+
+
+def test_the_motors_are_where_g92_and_offsets_put_them() -> None:
+    made = record(
+        position=(10.0, 20.0, 0.2, 0.0),
+        state=state(coordinates={"g92": [1.0, 2.0, 3.0], "homing_origin": [5, 6, 7]}),
+    )
+    assert [made.motor_position(i) for i in range(3)] == [16.0, 28.0, 10.2]
+
+
+# How large a record gets
+
+def large_mark(objects: int, noisy: bool = True) -> dict[str, Any]:
+    """What the extra's get_status and snapshot.py give on a big machine."""
+    dice = random.Random(1)
+    tools = ["extruder", *(f"extruder{i}" for i in range(1, 8))]
+    fans = ["fan", *(f"fan_generic part_cooling_fan_{i}" for i in range(9))]
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_."
+
+    def name(i: int) -> str:
+        text = f"BENCHY_{i}_STL_ID_{i}_COPY_0"
+        if noisy:
+            text += "".join(dice.choice(letters) for _ in range(60))
+        return text[:60].ljust(60, "X")
+
+    def number() -> float:
+        return dice.uniform(100, 200)
+
+    listed = [name(i) for i in range(objects)]
+    return mark(
+        file_position=123456789012, fraction=dice.random(), toolhead_z=number(),
+        position=[number() for _ in range(4)], speed=number(), retracted=number(),
+        print_time=number(), file_path="/home/pi/printer_data/gcodes/part.gcode",
+        state={
+            "coordinates": {
+                "absolute_coordinates": True, "absolute_extrude": False,
+                "speed_factor": dice.random(), "extrude_factor": dice.random(),
+                "homing_origin": [number() for _ in range(3)], "homed_axes": "xyz",
+                "g92": [number() for _ in range(3)],
+            },
+            "heaters": {n: number() for n in [*tools, "heater_bed",
+                                              "heater_generic chamber"]},
+            "fans": {n: dice.random() for n in fans},
+            "limits": {n: number() for n in (
+                "max_velocity", "max_accel", "square_corner_velocity",
+                "minimum_cruise_ratio")},
+            "tool": {"active": "extruder7",
+                     "pressure_advance": {n: [dice.random(), dice.random()]
+                                          for n in tools}},
+            "mesh": {"profile": "default"},
+            "objects": {"current": listed[-1] if listed else None, "excluded": listed},
+            "progress": {"layer": 123, "layers": 456, "duration": number(),
+                         "filament": number(), "percent": dice.random(),
+                         "message": "Printing layer 123 of 456, ETA 12:34:56"},
+        },
+    )  # fmt: skip
+
+
+def size_of(published: dict[str, Any]) -> int:
+    made = Record.from_dict({
+        **published, "line": "x" * 120, "saved_at": 1.7e9 + 1 / 3, "boot_id": "b" * 36,
+    })  # fmt: skip
+    return len(made.to_bytes())
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_the_mark_of_a_big_machine_fits_one_slot(noisy: bool) -> None:
+    """8 extruders, 10 fans, 30 excluded objects with names of 60 characters."""
+    assert size_of(large_mark(30, noisy)) <= PAYLOAD_MAX
+
+
+@pytest.mark.parametrize(("noisy", "objects"), [(True, 45), (False, 400)])
+def test_the_limits_of_what_fits_are_known(noisy: bool, objects: int) -> None:
+    assert size_of(large_mark(objects, noisy)) <= PAYLOAD_MAX
+
+
+def test_most_records_stay_readable() -> None:
+    assert record().to_bytes().startswith(b"{")
+    assert PLAIN_MAX <= PAYLOAD_MAX
+    assert JOB.to_bytes().startswith(b"{")
+
+
+def test_a_chinese_name_costs_its_utf8_and_no_escapes() -> None:
+    name = "测试" * 100
+    assert len(Job(name, 1, 1.0, "", 1.0).to_bytes()) < 3 * len(name) + 100
