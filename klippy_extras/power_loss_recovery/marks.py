@@ -50,11 +50,15 @@ class DispatchProxy:
 class FileCounter:
     def __init__(self):
         self.position = self._expected = 0
+        self._run = None
     def advance(self, sd, line):
         """Byte offset of the line after 'line', which has just been run."""
-        if sd.file_position != self._expected:
-            # Started, resumed or moved by M26: klippy seeks to this byte
+        run = getattr(sd, 'work_timer', None)
+        if sd.file_position != self._expected or run is not self._run:
+            # Started, resumed or moved by M26: klippy seeks to this byte,
+            # be it a count of characters
             self.position = sd.file_position
+        self._run = run
         num_bytes = len(line.encode('utf-8', 'surrogateescape')) + 1
         following = sd.next_file_position
         step = following - sd.file_position
@@ -96,7 +100,8 @@ class Marks:
     def note_reset(self):
         """Another file was loaded, or none."""
         self.job += 1
-        self.queue.clear()
+        # Callbacks of the old file may still come: into the old queue
+        self.queue = collections.deque()
         self.executed = None
         self.counter = FileCounter()
         self.high_water = {}

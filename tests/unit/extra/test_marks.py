@@ -1,0 +1,251 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""The extra's marks, without klippy: what is executed, and at which byte."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from klippy_extras.power_loss_recovery import marks, snapshot
+
+STATE = {part: {} for part in snapshot.ALL_PARTS}
+
+
+class Sd:
+    """The part of klippy's VirtualSD that the counter looks at."""
+
+    def __init__(self, characters: bool) -> None:
+        self.characters = characters
+        self.file_position = self.next_file_position = 0
+        self.work_timer: object = object()
+        self.current_file = SimpleNamespace(name="/gcodes/part.gcode")
+
+    def begin(self, line: str, jump: int | None = None) -> None:
+        count = len(line) if self.characters else len(line.encode())
+        self.next_file_position = self.file_position + count + 1
+        if jump is not None:
+            self.next_file_position = jump
+
+    def end(self) -> None:
+        self.file_position = self.next_file_position
+
+
+@pytest.mark.parametrize("characters", [True, False], ids=["v0.12", "later"])
+def test_offsets_are_bytes_whatever_klippy_counts(characters: bool) -> None:
+    lines = ["; Würfel – 测试", "G1 X1\r", "", "M117 größer", "G1 X2"]
+    sd, counter, byte = Sd(characters), marks.FileCounter(), 0
+    for line in lines:
+        sd.begin(line)
+        byte += len(line.encode()) + 1
+        assert counter.advance(sd, line) == byte
+        sd.end()
+
+
+def test_a_seek_is_followed() -> None:
+    sd, counter = Sd(False), marks.FileCounter()
+    sd.begin("G1 X1")
+    counter.advance(sd, "G1 X1")
+    sd.end()
+    sd.file_position = 500  # M26
+    sd.begin("G1 X2")
+    assert counter.advance(sd, "G1 X2") == 506
+
+
+def test_a_line_that_jumps_is_followed() -> None:
+    sd, counter = Sd(False), marks.FileCounter()
+    sd.begin("SDCARD_LOOP_END", jump=40)
+    assert counter.advance(sd, "SDCARD_LOOP_END") == 40
+    sd.end()
+    sd.begin("G1 X1")
+    assert counter.advance(sd, "G1 X1") == 46
+
+
+def test_after_a_pause_old_klippy_goes_on_at_its_count_of_characters() -> None:
+    sd, counter = Sd(True), marks.FileCounter()
+    sd.begin("; ööö")
+    assert counter.advance(sd, "; ööö") == 9
+    sd.end()
+    sd.work_timer = object()  # M25, M24: it seeks to byte 6
+    sd.begin("G1 X1")
+    assert counter.advance(sd, "G1 X1") == 12
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("G1 X1", "G1"), ("g1 x1", "G1"), ("  G1X1Y2", "G1"), ("G28", "G28"),
+        ("; G1 X1", ""), ("", ""), ("(comment)", ""), ("M106S255", "M106"),
+        ("SET_FAN_SPEED FAN=a", "SET_FAN_SPEED"), ("G1;x", "G1"), ("PLR_X", "PLR_X"),
+    ],
+)  # fmt: skip
+def test_the_command_of_a_line(line: str, word: str) -> None:
+    assert marks.first_word(line) == word
+
+
+class Motion:
+    """toolhead, gcode_move, mcu and reactor in one; time is set by the test."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.print_time = 0.0
+        self.empty = False
+        self.callbacks: list[Callable[[float], None]] = []
+        self.last_position = [0.0, 0.0, 0.0, 0.0]
+        self.base_position = [0.0, 0.0, 0.0, 0.0]
+        self.extrude_factor, self.speed, self.speed_factor = 1.0, 25.0, 1 / 60
+        self.motors = [0.0, 0.0, 0.0]
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def check_busy(self, eventtime: float) -> tuple[float, float, bool]:
+        return self.print_time, self.now, self.empty
+
+    def register_lookahead_callback(self, callback: Callable[[float], None]) -> None:
+        assert not self.empty, "with an empty queue this would flush"
+        self.callbacks.append(callback)
+
+    def flush(self, *times: float) -> None:
+        for callback, at in zip(self.callbacks, times, strict=True):
+            callback(at)
+        self.callbacks = []
+
+    def estimated_print_time(self, eventtime: float) -> float:
+        return eventtime
+
+    def get_kinematics(self) -> Motion:
+        return self
+
+    def get_steppers(self) -> list[Any]:
+        return []
+
+    def calc_position(self, kin_spos: dict[str, float]) -> list[float]:
+        return self.motors
+
+
+@pytest.fixture
+def tracked() -> tuple[marks.Marks, Motion, Sd]:
+    motion, sd = Motion(), Sd(False)
+    printer = SimpleNamespace(get_reactor=lambda: motion)
+    m = marks.Marks(printer, 0.25)
+    m.toolhead = m.gcode_move = m.mcu = motion
+    m.sd = sd
+    m.snapshot = SimpleNamespace(
+        state=dict(STATE, tool={"active": "extruder"}), refresh=lambda *a: None
+    )
+    return m, motion, sd
+
+
+def run(m: marks.Marks, sd: Sd, motion: Motion, line: str, x: float, e: float) -> None:
+    sd.begin(line)
+    motion.last_position = [x, 0.0, 0.2, e]
+    m.note_line(line)
+    assert m.failed == ""
+    sd.end()
+
+
+def test_a_line_is_executed_when_the_motors_have_passed_its_end(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X10 E1", 10, 1)
+    run(m, sd, motion, "G1 X20 E2", 20, 2)
+    assert m.get_status(0.0) is None
+    motion.flush(5.0, 6.0)
+    assert m.get_status(4.9) is None
+    assert m.get_status(5.0 + marks.MOTION_MARGIN)["file_position"] == 10
+    assert m.get_status(6.0 + marks.MOTION_MARGIN)["file_position"] == 20
+    assert m.get_status(7.0)["position"] == [20, 0, 0.2, 2]
+
+
+def test_with_an_empty_queue_nothing_is_flushed(tracked: Any) -> None:
+    m, motion, sd = tracked
+    motion.empty, motion.print_time = True, 3.0
+    run(m, sd, motion, "; comment", 0, 0)
+    assert motion.callbacks == []
+    assert m.get_status(2.9) is None
+    assert m.get_status(3.1)["file_position"] == 10
+
+
+def test_a_long_line_is_split_short_of_where_the_motors_are(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X0 E0", 0, 0)
+    run(m, sd, motion, "G1 X100 E5", 100, 5)
+    motion.flush(1.0, 3.0)
+    motion.motors = [60.0, 0.0, 0.2]
+    status = m.get_status(2.0)
+    assert status["fraction"] == pytest.approx((60 - marks.FRACTION_MARGIN) / 100)
+
+
+def test_an_arc_is_not_split(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X0 E0", 0, 0)
+    run(m, sd, motion, "G2 X100 I50 E5", 100, 5)
+    motion.flush(1.0, 3.0)
+    motion.motors = [60.0, 0.0, 0.2]
+    assert m.get_status(2.0)["fraction"] == 0
+
+
+def test_retraction_is_known(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X1 E5", 1, 5)
+    run(m, sd, motion, "G1 E-0.8", 1, 4.2)
+    motion.flush(1.0, 2.0)
+    assert m.get_status(1.5)["retracted"] == 0
+    assert m.get_status(3.0)["retracted"] == pytest.approx(0.8)
+
+
+def test_after_a_shutdown_nothing_is_promised(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X1 E5", 1, 5)
+    motion.flush(1.0)
+    m.note_shutdown()
+    assert m.get_status(9.0) is None
+
+
+def test_a_fault_of_ours_disables_us_and_lets_the_line_pass(tracked: Any) -> None:
+    m, motion, sd = tracked
+    ran: list[str] = []
+    proxy = marks.DispatchProxy(
+        SimpleNamespace(run_script=ran.append), m.note_line, m.note_error
+    )
+    m.snapshot = None
+    proxy.run_script("M204 S1")
+    proxy.run_script("G1 X1")
+    assert ran == ["M204 S1", "G1 X1"]
+    assert "internal error" in m.failed
+
+
+def test_an_error_of_a_line_goes_through(tracked: Any) -> None:
+    m, _motion, _sd = tracked
+
+    def fail(script: str) -> None:
+        raise ValueError(script)
+
+    proxy = marks.DispatchProxy(
+        SimpleNamespace(run_script=fail, error=ValueError), m.note_line, m.note_error
+    )
+    with pytest.raises(ValueError, match="G1"):
+        proxy.run_script("G1")
+    assert proxy.error is ValueError
+
+
+def test_another_file_starts_afresh(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X1 E5", 1, 5)
+    motion.flush(1.0)
+    assert m.get_status(2.0)["job"] == 0
+    m.note_reset()
+    assert m.get_status(2.0) is None
+    assert m.job == 1
+
+
+def test_late_callbacks_of_the_last_file_are_not_taken_for_the_next(
+    tracked: Any,
+) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X1 E5", 1, 5)
+    m.note_reset()
+    motion.flush(1.0)
+    assert m.get_status(2.0) is None
