@@ -10,7 +10,7 @@ heat, ooze and purge come away from the part.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from . import purge
 from .gcode.rewriter import Point4, remainder
@@ -47,8 +47,8 @@ class Facts:
     """The machine as klippy describes it.  mm and degrees C.
 
     toolhead_z: of the motors now, if klippy knows it (a resume that failed half way,
-    or a klippy that was not restarted).  fan_power: max_power by fan.  purge_flow:
-    mm of filament per mm of travel.
+    or a klippy that was not restarted).  hotend: its temperature now.  fan_power:
+    max_power by fan.  purge_flow: mm of filament per mm of travel.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -58,6 +58,7 @@ class Facts:
     z_calibrated: bool
     objects: frozenset[str]
     toolhead_z: float | None = None
+    hotend: float = 0.0
     mesh_profiles: frozenset[str] = frozenset()
     fan_power: Mapping[str, float] = field(default_factory=dict)
     purge_flow: float = purge.FLOW
@@ -225,8 +226,11 @@ def _other_heaters(record: Record) -> list[tuple[str, float]]:
 
 
 def _free_the_nozzle(record: Record, facts: Facts, safe_z: float) -> list[Step]:
-    """Warm the bed, soften the nozzle, lift, home X and Y."""
-    steps = []
+    """Warm the bed, soften the nozzle, lift, home X and Y.
+
+    A nozzle that is still soft is not frozen in, and must not rest on the part while
+    the bed warms up: then the bed is waited for afterwards.
+    """
     warm = [
         f"SET_HEATER_TEMPERATURE HEATER={name.split()[-1]} TARGET={target:.1f}"
         for name, target in _other_heaters(record)
@@ -237,18 +241,22 @@ def _free_the_nozzle(record: Record, facts: Facts, safe_z: float) -> list[Step]:
         title = f"Warm the bed to {record.bed_target:.0f} °C"
         warm.append(f"M140 S{record.bed_target:.1f}")
         wait = {"heater_bed": record.bed_target - BED_NEARLY}
-    if warm:
-        steps.append(Step("bed", title, "\n".join(warm), HEAT_TIMEOUT, wait))
+    bed = Step("bed", title, "\n".join(warm), HEAT_TIMEOUT, wait)
     target = record.hotend_target
     soft = min(target, max(SOFT_MINIMUM, target - SOFT_BELOW_TARGET))
-    steps.append(
+    free = [
         Step("soften", f"Soften the nozzle at {soft:.0f} °C",
              _heat(record, soft), HEAT_TIMEOUT,
-             {record.extruder: soft - HOTEND_NEARLY})  # fmt: skip
-    )
-    steps.append(_lift_step(record, facts, safe_z))
-    steps.append(Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT))
-    return steps
+             {record.extruder: soft - HOTEND_NEARLY}),
+        _lift_step(record, facts, safe_z),
+        Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT),
+    ]  # fmt: skip
+    if not warm:
+        return free
+    if facts.hotend < soft - HOTEND_NEARLY:
+        return [bed, *free]
+    start = replace(bed, title=title.replace("Warm", "Start to warm"), wait={})
+    return [start, *free, replace(bed, name="bed_warm")]
 
 
 def _lift(record: Record, facts: Facts, safe_z: float) -> tuple[float, float]:

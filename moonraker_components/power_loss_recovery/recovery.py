@@ -69,6 +69,8 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         raise plan.Refusal([f"Klipper has no [{name}]." for name in missing])
     if "bed_mesh" in names:
         wanted["bed_mesh"] = ["profiles"]
+    if extruder in names:
+        wanted[extruder] = ["temperature"]
     status = await klippy.query(wanted)
     settings, toolhead = status["configfile"]["settings"], status["toolhead"]
     reasons = _unfit(status, settings, extruder)
@@ -90,6 +92,7 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         z_calibrated=bool(z_homing["calibrated"]),
         objects=frozenset(names),
         toolhead_z=float(toolhead["position"][2]) if known else None,
+        hotend=float(status.get(extruder, {}).get("temperature", 0.0)),
         mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),

@@ -97,6 +97,15 @@ def test_a_heater_that_is_gone_is_said_and_left_out() -> None:
     assert any("[heater_generic chamber]" in w for w in made.warnings)
 
 
+def test_a_nozzle_that_is_still_soft_leaves_the_part_before_the_bed_is_warm() -> None:
+    made = make(facts=replace(FACTS, hotend=200.0))
+    order = names(made)
+    assert order.index("bed") < order.index("lift") < order.index("bed_warm")
+    assert order.index("bed_warm") < order.index("heat")
+    assert not step(made, "bed").wait
+    assert step(made, "bed_warm").wait
+
+
 def test_the_bed_is_waited_for_before_anything_moves() -> None:
     made = make()
     assert step(made, "bed").wait == {"heater_bed": 57.0}
