@@ -24,8 +24,8 @@ from tests.virtual_printer.printer import VirtualPrinter
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SEED = 20
-# Two prints a core keep well ahead of real time.
-PRINTERS = 8
+# More at once, and a boot of one can starve another in the middle of homing.
+PRINTERS = 6
 RELATIVE = parts.Part(size=20, layers=4, relative_e=True)
 ABSOLUTE = parts.Part(size=20, layers=4, relative_e=False, z_hop=0.4)
 CASES = [
