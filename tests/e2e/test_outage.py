@@ -27,7 +27,9 @@ SEED = 20
 # More at once, and a boot of one can starve another in the middle of homing.
 PRINTERS = 6
 RELATIVE = parts.Part(size=20, layers=4, relative_e=True)
-ABSOLUTE = parts.Part(size=20, layers=4, relative_e=False, z_hop=0.4)
+ABSOLUTE = parts.Part(
+    size=20, layers=4, relative_e=False, z_hop=0.4, placeholders=True
+)
 CASES = [
     ("relative", "perimeter"), ("relative", "infill"), ("relative", "travel"),
     ("relative", "retracted"), ("relative", "layer change"), ("relative", "long line"),

@@ -38,7 +38,10 @@ class KlippyTree:
 
 def prepare(source: Path | None = None, extra: Path = EXTRA) -> KlippyTree:
     """Copy klippy from `source` (default: $PLR_KLIPPER_PATH) and link our extra."""
-    source = Path(source or os.environ["PLR_KLIPPER_PATH"]).resolve()
+    given = source or os.environ.get("PLR_KLIPPER_PATH")
+    if not given:
+        raise FileNotFoundError("No Klipper is set up: run scripts/test or demo")
+    source = Path(given).resolve()
     klippy = source / "klippy"
     if not (klippy / "klippy.py").exists():
         raise FileNotFoundError(

@@ -20,6 +20,10 @@ WIDTH = 0.45
 RETRACT = 0.8
 FILAMENT_AREA = math.pi * (1.75 / 2) ** 2
 TRAVEL = 9000
+PLACEHOLDERS = (
+    ";;;;; PLR_RESUME - INITIAL PRINTER SETUP STARTS ;;;;;",
+    ";;;;; PLR_RESUME - PRINT GCODE STARTS ;;;;;",
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Part:
     relative_e: bool = True
     long_line: float = 120.0
     z_hop: float = 0.0
+    placeholders: bool = False  # those that the guide asks for
     bed: float = 50.0
     hotend: float = 210.0
     centre: tuple[float, float] = (125.0, 125.0)
@@ -84,6 +89,7 @@ def gcode(part: Part) -> str:
         "",
         "M73 P0 R1",
         f"PRINT_START BED={part.bed:.0f} EXTRUDER={part.hotend:.0f}",
+        *(PLACEHOLDERS if part.placeholders else ()),
         "G21 ; set units to millimeters",
         "G90 ; use absolute coordinates",
         "M83 ; use relative distances for extrusion" if part.relative_e

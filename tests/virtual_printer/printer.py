@@ -113,6 +113,10 @@ class VirtualPrinter:
         self._machine.stdin.flush()
         return self._answer()
 
+    def pid(self) -> int:
+        """Of the machine process."""
+        return self._machine.pid
+
     def _answer(self) -> dict[str, Any]:
         assert self._machine.stdout is not None
         line = self._machine.stdout.readline()
