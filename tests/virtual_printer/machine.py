@@ -186,7 +186,8 @@ class Machine:
             end = end or now
             motors = {}
             for name, motor in self.world.motors.items():
-                times, positions = motor.history(begin, end)
+                # Without the sag of the cut itself: no plastic is laid after it.
+                times, positions = motor.history(begin, end - 1)
                 motors[name] = (times / CLOCK_FREQ, positions)
             temps = {}
             for name, heater in self.world.heaters.items():
