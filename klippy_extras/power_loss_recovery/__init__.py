@@ -76,9 +76,10 @@ class PowerLossRecovery:
             raise gcmd.error(
                 "PLR_Z_HOME: MODE must be CALIBRATE or RESUME, not '%s'"
                 % (gcmd.get('MODE', ''),))
-        gcmd.respond_info(text + ", ".join(
-            ["%s at %.3f" % (name, heights[name])
-             for name in sorted(heights)]))
+        if heights is not None:
+            gcmd.respond_info(text + ", ".join(
+                ["%s at %.3f" % (name, heights[name])
+                 for name in sorted(heights)]))
     def cmd_PLR_ASSUME_Z(self, gcmd):
         # Used by the resume sequence: the recorded Z, before anything moves
         self.z_homing.assume_z(gcmd.get_float('Z', minval=-10., maxval=2000.))

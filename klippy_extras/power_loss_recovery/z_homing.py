@@ -1,341 +1,255 @@
-# Z+ homing: every Z motor up to its own switch, then level and true
+# PLR_Z_HOME: make the gantry level and Z true on the Z+ switches
 #
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
 #
-#      ==[s1]==============[s2]==   switches at the top of travel, uneven
-#         |                  |
-#         z1 ---- gantry --- z2     after a power loss each corner has sagged
-#         |                  |      by its own amount
-#         z ---------------- z3
-#
-# All motors move up in ONE homing move and each is stopped by its own
-# switch.  A motor without a switch in that move would run on for 0.1-0.2 s.
-# Heights are taken from the step counts at the triggers: klippy's own Z is
-# right for the first motor of a rail only.
-import logging, sys
+# CALIBRATE learns at which Z each switch closes while the machine is level.
+# RESUME finds the switches again and puts each motor at its place below them.
+import logging
+
+from . import z_calibration, z_measure, z_motors
 
 STEPPERS = ('stepper_z', 'stepper_z1', 'stepper_z2', 'stepper_z3')
-
-class ZHomingError(Exception):
-    pass
+TEMPLATES = ('before_calibrate_gcode', 'after_calibrate_gcode',
+             'before_resume_gcode', 'after_resume_gcode')
+# A wrong height would be in every later resume, so it is measured better
+CALIBRATE_SAMPLES = 3
 
 class ZHoming:
     def __init__(self, config):
         self.printer = config.get_printer()
         self.gcode = self.printer.lookup_object('gcode')
-        self.toolhead = None
+        self.motors = z_motors.ZMotors(self.printer)
+        self.measure = z_measure.ZMeasure(config, self.motors)
+        self.calibration = z_calibration.ZCalibration(self.printer)
+        self.kinematics = config.getsection('printer').get('kinematics', '')
         self._read_options(config)
-        ppins = self.printer.lookup_object('pins')
-        self.endstops = []
-        for name in STEPPERS:
-            pin = config.get('pin_' + name, None)
-            if pin is not None:
-                self.endstops.append((ppins.setup_pin('endstop', pin), name))
-        self.steppers = {}
-        self.last_result = None
-        if self.endstops:
-            self.printer.register_event_handler(
-                'klippy:mcu_identify', self._handle_mcu_identify)
+        self._setup_pins(config)
+        if self.motors.endstops:
+            handler = self.printer.register_event_handler
+            handler('klippy:mcu_identify', self._handle_mcu_identify)
+            handler('klippy:connect', self._handle_connect)
+            handler('klippy:ready', self._handle_ready)
+            handler('homing:home_rails_end', self._handle_home_rails_end)
     def _read_options(self, config):
-        gcode_macro = self.printer.load_object(config, 'gcode_macro')
         self.adjust = {
             name: config.getfloat(name + '_adjust_offset', 0.,
                                   minval=-5., maxval=5.)
             for name in STEPPERS}
         self.z_height_offset = config.getfloat(
             'z_height_offset', 0., minval=-5., maxval=5.)
-        self.iterations = config.getint(
-            'probe_iteration_count', 1, minval=1, maxval=10)
         self.fast_travel_z = config.getfloat(
             'fast_travel_upto_z_height', 0., minval=0.)
-        self.fast_travel_speed = config.getfloat(
-            'fast_travel_speed', 25., above=0.)
         self.z_position = config.getfloat('z_position', None, above=0.)
-        self.fast_speed = config.getfloat('fast_move_speed', 5., above=0.)
-        self.slow_speed = config.getfloat('slow_homing_speed', 1., above=0.)
-        self.max_adjustment = config.getfloat(
-            'max_adjustment', 5., above=0., maxval=50.)
-        self.sample_size = config.getint(
-            'sample_size', 3, minval=1, maxval=20)
-        self.sample_retract = config.getfloat(
-            'sample_retract_dist', 1., above=0., maxval=20.)
-        self.tolerance = config.getfloat(
-            'samples_tolerance', .05, above=0., maxval=1.)
-        self.probe_retries = config.getint(
-            'samples_retry_count', 3, minval=0, maxval=20)
-        self.tolerance_retries = config.getint(
-            'samples_tolerance_retries', 3, minval=0, maxval=20)
-        self.samples_range = config.getfloat(
-            'probe_samples_range', .07, above=0., maxval=1.)
-        self.retract_dist = config.getfloat(
-            'retract_dist', 1., above=0., maxval=20.)
-        self.templates = {
-            name: gcode_macro.load_template(config, name, '')
-            for name in ('before_calibrate_gcode', 'after_calibrate_gcode',
-                         'before_resume_gcode', 'after_resume_gcode')}
+        gcode_macro = self.printer.load_object(config, 'gcode_macro')
+        self.templates = {name: gcode_macro.load_template(config, name, '')
+                          for name in TEMPLATES}
+    def _setup_pins(self, config):
+        ppins = self.printer.lookup_object('pins')
+        others = self._pins_of_others(config)
+        for name in STEPPERS:
+            option = 'pin_' + name
+            pin = config.get(option, None)
+            if pin is None:
+                continue
+            other = others.get(bare_pin(pin))
+            if other is not None:
+                raise config.error(
+                    "power_loss_recovery: %s: %s is also %s. A Z+ switch needs"
+                    " a pin of its own." % (option, pin, other))
+            others[bare_pin(pin)] = option
+            self.motors.endstops.append((ppins.setup_pin('endstop', pin), name))
+    def _pins_of_others(self, config):
+        pins = {}
+        for section in config.get_prefix_sections(''):
+            if section.get_name() == config.get_name():
+                continue
+            for option in section.get_prefix_options(''):
+                if option == 'pin' or option.endswith('_pin'):
+                    pin = section.get(option, '', note_valid=False)
+                    pins[bare_pin(pin)] = "%s of [%s]" % (
+                        option, section.get_name())
+        return pins
     def _handle_mcu_identify(self):
         error = self.printer.config_error
-        self.toolhead = self.printer.lookup_object('toolhead')
-        kin = self.toolhead.get_kinematics()
+        toolhead = self.printer.lookup_object('toolhead')
+        kin = toolhead.get_kinematics()
         z_steppers = [s for s in kin.get_steppers() if s.is_active_axis('z')]
         for s in z_steppers:
             if s.is_active_axis('x') or s.is_active_axis('y'):
                 raise error(
-                    "power_loss_recovery: %s moves X or Y as well as Z on this"
-                    " kinematics, so it cannot be homed alone. Remove the"
-                    " pin_stepper_z options." % (s.get_name(),))
+                    "power_loss_recovery: with kinematics: %s, %s moves X or Y"
+                    " as well as Z, so it cannot be homed alone on a Z+"
+                    " switch. Remove the pin_stepper_z options."
+                    % (self.kinematics, s.get_name()))
         names = [s.get_name() for s in z_steppers]
-        pins = [name for _es, name in self.endstops]
-        if sorted(names) != sorted(pins):
+        if sorted(names) != sorted(self.motors.names()):
             raise error(
-                "power_loss_recovery: each Z motor needs its own Z+ switch."
-                " Motors: %s. Pins given for: %s."
-                % (', '.join(names), ', '.join(pins)))
-        self.steppers = {s.get_name(): s for s in z_steppers}
-        for es, name in self.endstops:
-            es.add_stepper(self.steppers[name])
+                "power_loss_recovery: each Z motor needs its own Z+ switch, and"
+                " each switch its motor. Motors: %s. Pins are given for: %s."
+                % (', '.join(names) or 'none', ', '.join(self.motors.names())))
+        self.motors.attach(toolhead, z_steppers)
         if self.z_position is None:
             self.z_position = kin.get_status(0)['axis_maximum'][2]
+        if self.fast_travel_z >= self.z_position:
+            raise error(
+                "power_loss_recovery: fast_travel_upto_z_height (%.1f) must be"
+                " below z_position (%.1f), where the switches are"
+                % (self.fast_travel_z, self.z_position))
+    def _handle_connect(self):
+        self.calibration.set_fingerprint(self.motors.names(), self.z_position)
+    def _handle_ready(self):
+        heights, problem = self.load_calibration()
+        if problem and self.calibration.info():
+            # The owner can still repeat it; after a power loss it is too late
+            self.gcode.respond_info("power_loss_recovery: " + problem)
+    def _handle_home_rails_end(self, homing_state, rails):
+        if 2 in homing_state.get_axes():
+            self.motors.note_reference()
+    def load_calibration(self):
+        return self.calibration.load(self.motors.names())
     # Commands
     def calibrate(self, gcmd):
-        """Learn where each switch is.  The machine must be homed and level."""
+        """Learn where each switch is.  The machine must be homed and level.
+
+        Returns {stepper: mm} or, in a printing file, None: nothing was done.
+        """
         self._check_available(gcmd)
+        if not self._check_not_printing(gcmd):
+            return None
         self._run_template('before_calibrate_gcode')
-        if 'z' not in self._homed_axes():
+        if not self.motors.is_homed():
             raise gcmd.error(
                 "PLR_Z_HOME MODE=CALIBRATE: Z is not homed. Home the printer"
                 " and level the gantry first (G28, QUAD_GANTRY_LEVEL or"
                 " Z_TILT_ADJUST), then calibrate again.")
-        self._travel_up()
-        self.toolhead.flush_step_generation()
-        z_start = self.toolhead.get_position()[2]
-        start = self._mcu_positions()
-        found = self._guarded(gcmd, self._measure)
-        heights = {name: z_start + self._mm(name, found[name] - start[name])
-                   for name in found}
-        self._guarded(gcmd, self._level, found, heights)
-        reference = heights[STEPPERS[0]]
-        for name in sorted(heights):
-            self._save('z_endstop_position_' + name, heights[name])
-            self._save('z_offset_' + name, heights[name] - reference)
+        heights = self._guarded(gcmd, self._calibrate)
+        self.calibration.save(heights, self.motors.names())
         self._run_template('after_calibrate_gcode')
+        return heights
+    def _calibrate(self):
+        motors = self.motors
+        start = motors.positions()
+        z_start = motors.toolhead.get_position()[2]
+        found = self._find_switches(CALIBRATE_SAMPLES)
+        heights = {name: z_start + motors.mm(name, found[name] - start[name])
+                   for name in found}
+        for name in sorted(heights):
+            wrong = heights[name] - self.z_position
+            if abs(wrong) > self.measure.max_adjustment:
+                raise z_measure.ZHomingError(
+                    "the Z+ switch of %s closed at Z %.2f, it should within"
+                    " %.2f mm (max_adjustment) of z_position, %.2f. Check that"
+                    " nothing else pressed it, or correct z_position."
+                    % (name, heights[name], self.measure.max_adjustment,
+                       self.z_position))
+        # As level as it was found, the adjust offsets are for RESUME
+        self._level(found, heights, {})
         return heights
     def resume(self, gcmd):
         """Make the gantry level and Z true from the stored heights."""
         self._check_available(gcmd)
-        heights = self.calibration()
+        heights, problem = self.load_calibration()
         if heights is None:
-            raise gcmd.error(
-                "PLR_Z_HOME MODE=RESUME: there is no calibration stored for"
-                " these Z motors. With a level machine run PLR_Z_HOME"
-                " MODE=CALIBRATE once.")
+            raise gcmd.error("PLR_Z_HOME MODE=RESUME: " + problem)
         self._run_template('before_resume_gcode')
-        if 'z' not in self._homed_axes():
-            # Nothing is known: assume the lowest place it can be
-            self.assume_z(0.)
-        else:
-            self._travel_up()
-        found = self._guarded(gcmd, self._measure)
-        self._guarded(gcmd, self._level, found, heights)
+        self._guarded(gcmd, self._resume, heights)
         self._run_template('after_resume_gcode')
         return heights
-    def calibration(self):
-        """Stored trigger heights {stepper: mm}, or None if incomplete."""
-        save_variables = self.printer.lookup_object('save_variables', None)
-        if save_variables is None:
-            return None
-        stored = save_variables.allVariables
-        heights = {}
-        for _es, name in self.endstops:
-            value = stored.get('z_endstop_position_' + name)
-            if not isinstance(value, (int, float)):
-                return None
-            heights[name] = float(value)
-        return heights
+    def _resume(self, heights):
+        found = self._find_switches(1)
+        z = self._level(found, heights, self.adjust)
+        self.motors.set_z(z + self.z_height_offset)
     def assume_z(self, z):
         """Tell klippy that the nozzle is at this Z; X and Y stay as known."""
-        self.toolhead = self.printer.lookup_object('toolhead')
-        self.toolhead.flush_step_generation()
-        position = list(self.toolhead.get_position())
-        position[2] = z
-        self.toolhead.set_position(position, homing_axes=self._axes('z'))
+        self.motors.toolhead = self.printer.lookup_object('toolhead')
+        self.motors.set_z(z)
+        self.motors.note_reference()
     def get_status(self):
-        return {'available': bool(self.endstops),
-                'calibrated': bool(self.endstops)
-                and self.calibration() is not None,
+        heights, problem = None, ""
+        if self.motors.endstops:
+            heights, problem = self.load_calibration()
+        return {'available': bool(self.motors.endstops),
+                'calibrated': heights is not None,
+                'calibration_problem': problem,
+                'calibration_time': self.calibration.info().get('time'),
+                'heights': heights,
                 'z_position': self.z_position,
-                'last_result': self.last_result}
-    # Measuring
-    def _measure(self):
-        """Step counts of each motor at its switch, {stepper: steps}."""
-        start = self._mcu_positions()
-        self._home_all(self.fast_speed, None)
-        self._check_spread(start)
-        for _attempt in range(self.tolerance_retries + 1):
-            samples = [self._sample() for i in
-                       range(self.sample_size * self.iterations)]
-            worst = self._worst(samples)
-            if worst[0] <= self.tolerance:
-                break
-        else:
-            raise ZHomingError(
-                "the switch of %s is not repeatable: its samples differ by"
-                " %.3f mm, %.3f mm is allowed (samples_tolerance). Check that"
-                " the switch is tight, clean and well wired."
-                % (worst[1], worst[0], self.tolerance))
-        found = {name: sum([s[name] for s in samples]) / float(len(samples))
-                 for name in samples[0]}
-        self.last_result = {'samples_range': worst[0]}
-        return found
-    def _sample(self):
-        self._move_z(-self.sample_retract, self.fast_speed)
-        return self._home_all(self.slow_speed, 2. * self.sample_retract)
-    def _home_all(self, speed, distance):
-        """One homing move up; returns {stepper: steps at its trigger}."""
-        homing = self.printer.lookup_object('homing')
-        homing_move = sys.modules[homing.__class__.__module__].HomingMove
-        position = list(self.toolhead.get_position())
-        limit = self._z_maximum()
-        if distance is None:
-            distance = max(self.z_position - position[2], 0.)
-            distance += self.max_adjustment
-        # The known Z may be wrong by the sag; the travel counts, not the Z
-        position[2] = min(position[2], limit - distance)
-        self.toolhead.set_position(position, homing_axes=self._axes('z'))
-        target = list(position)
-        target[2] += distance
-        hmove = homing_move(self.printer, self.endstops, self.toolhead)
-        hmove.homing_move(target, speed, probe_pos=True)
-        found = {}
-        for sp in hmove.stepper_positions:
-            name = sp.stepper.get_name()
-            if sp.trig_pos == sp.start_pos:
-                raise ZHomingError(
-                    "the switch of %s is pressed before the motor moved. Check"
-                    " that it is not stuck, not wired the other way round"
-                    " (add or remove '!'), and that the gantry is not at its"
-                    " very top." % (name,))
-            found[name] = sp.trig_pos
-        return found
-    def _check_spread(self, start):
-        """Refuse a machine that is bent further than max_adjustment."""
-        moved = {name: self._mm(name, steps - start[name])
-                 for name, steps in self._mcu_positions().items()}
-        low, high = min(moved.values()), max(moved.values())
-        if high - low > self.max_adjustment:
-            worst = [n for n in moved if moved[n] == high][0]
-            raise ZHomingError(
-                "%s had to move %.2f mm further than the others to reach its"
-                " switch, %.2f mm is allowed (max_adjustment). Check the"
-                " belts and that no corner is blocked."
-                % (worst, high - low, self.max_adjustment))
-    def _worst(self, samples):
-        ranges = []
-        for name in samples[0]:
-            values = [s[name] for s in samples]
-            ranges.append((self._mm(name, max(values) - min(values)), name))
-        return max(ranges)
-    # Moving
-    def _level(self, found, heights):
-        """Bring all motors to one height below the lowest switch.
+                'last_result': self.measure.last_result}
+    # Phases
+    def _find_switches(self, samples):
+        """Measure from wherever Z is; {stepper: steps at its switch}."""
+        motors, measure = self.motors, self.measure
+        measure.check_released()
+        travel = self.z_position + measure.max_adjustment
+        fast = 0.
+        drift = motors.drift()
+        if drift is not None and drift <= measure.max_adjustment:
+            # Else Z may be any number: SET_KINEMATIC_POSITION Z=0 in a macro
+            z = motors.toolhead.get_position()[2]
+            below = self.z_position - measure.max_adjustment
+            fast = max(min(self.fast_travel_z, below) - z, 0.)
+            travel = max(self.z_position - z, 0.) + measure.max_adjustment
+        return measure.measure(travel, fast, samples * measure.sample_size)
+    def _level(self, found, heights, adjust):
+        """Bring all motors to one Z below the lowest switch; returns that Z.
 
-        found: {stepper: steps at its switch}; heights: {stepper: mm of that
-        switch in a level machine}.
+        found: {stepper: steps at its switch}; heights: {stepper: Z of that
+        switch in a level machine}; adjust: {stepper: mm it goes higher}.
         """
-        target = min(heights.values()) - self.retract_dist
-        now = self._mcu_positions()
-        deltas = {}
-        for name in heights:
-            at = heights[name] + self._mm(name, now[name] - found[name])
-            deltas[name] = target + self.adjust[name] - at
+        motors, speed = self.motors, self.measure.fast_speed
+        def above(name):
+            # Klippy's motors stand on whole steps, the means do not
+            steps = motors.positions()[name] - found[name]
+            return heights[name] + motors.mm(name, steps) - adjust.get(name, 0.)
+        target = min(heights.values()) - self.measure.retract_dist
+        deltas = {name: target - above(name) for name in heights}
         common = max(deltas.values())
-        self._move_z(common, self.fast_speed)
-        for name in sorted(deltas):
-            self._move_one(name, deltas[name] - common)
-        self._set_z(target + self.z_height_offset)
-    def _move_z(self, distance, speed):
-        position = list(self.toolhead.get_position())
-        position[2] += distance
-        self.toolhead.move(position, speed)
-        self.toolhead.flush_step_generation()
-    def _move_one(self, name, distance):
-        """Move one Z motor; the others stay where they are."""
-        toolhead = self.toolhead
-        toolhead.flush_step_generation()
-        position = list(toolhead.get_position())
-        moving = self.steppers[name]
-        for s in self.steppers.values():
-            s.set_trapq(None)
-        try:
-            moving.set_trapq(toolhead.get_trapq())
-            target = list(position)
-            target[2] += distance
-            toolhead.move(target, self.slow_speed)
-            toolhead.flush_step_generation()
-        finally:
-            # A stepper put back without a set_position wants all the steps
-            # that it missed at one instant
-            for s in self.steppers.values():
-                s.set_trapq(toolhead.get_trapq())
-            toolhead.set_position(position)
-    def _travel_up(self):
-        """Fast travel to below the switches, where Z is known well enough."""
-        position = self.toolhead.get_position()
-        if position[2] < self.fast_travel_z:
-            self._move_z(self.fast_travel_z - position[2],
-                         self.fast_travel_speed)
-    def _set_z(self, z):
-        position = list(self.toolhead.get_position())
-        position[2] = z
-        self.toolhead.set_position(position, homing_axes=self._axes('z'))
-    # Helpers
+        motors.move(common, speed)
+        for name in motors.names():
+            motors.move_one(name, target - above(name), speed)
+        z = sum([above(name) for name in heights]) / len(heights)
+        motors.set_z(z)
+        motors.note_reference()
+        return z
     def _guarded(self, gcmd, action, *args):
-        """Run one phase; on any failure Z is unknown afterwards, and said."""
+        """Run action; if it fails, Z is unknown and no motor is left behind."""
+        start = self.motors.positions()
         try:
             return action(*args)
-        except ZHomingError as e:
-            self._forget_z()
+        except z_measure.ZHomingError as e:
+            self._give_up(start)
             raise gcmd.error("PLR_Z_HOME: " + str(e))
         except self.printer.command_error:
-            self._forget_z()
+            self._give_up(start)
             raise
-    def _forget_z(self):
-        if self.printer.is_shutdown():
-            return
-        kin = self.toolhead.get_kinematics()
-        if hasattr(kin, 'clear_homing_state'):
-            kin.clear_homing_state('z')
-        elif hasattr(kin, 'note_z_not_homed'):
-            kin.note_z_not_homed()
-    def _axes(self, axes):
-        # Up to v0.12 homing_axes are numbers, later a string
-        kin = self.toolhead.get_kinematics()
-        if hasattr(kin, 'clear_homing_state'):
-            return axes
-        return tuple(['xyz'.index(a) for a in axes])
-    def _homed_axes(self):
-        curtime = self.printer.get_reactor().monotonic()
-        return self.toolhead.get_status(curtime)['homed_axes']
-    def _z_maximum(self):
-        curtime = self.printer.get_reactor().monotonic()
-        return self.toolhead.get_status(curtime)['axis_maximum'][2]
-    def _mcu_positions(self):
-        self.toolhead.flush_step_generation()
-        return {name: s.get_mcu_position()
-                for name, s in self.steppers.items()}
-    def _mm(self, name, steps):
-        return steps * self.steppers[name].get_step_dist()
-    def _save(self, name, value):
-        self.gcode.run_script_from_command(
-            "SAVE_VARIABLE VARIABLE=%s VALUE=%.6f" % (name, value))
+    def _give_up(self, start):
+        """Undo what bent the machine: as level or sagged as it was found."""
+        motors, measure = self.motors, self.measure
+        try:
+            if not self.printer.is_shutdown():
+                travel = motors.travel(start)
+                if not any(travel.values()):
+                    return
+                stay = min(travel.values())
+                if measure.reached:
+                    # Off the switches, or the next try finds them pressed
+                    stay = max(stay - measure.retract_dist, min(stay, 0.))
+                for name in motors.names():
+                    motors.move_one(name, stay - travel[name],
+                                    measure.fast_speed)
+                motors.toolhead.wait_moves()
+        except self.printer.command_error:
+            logging.exception("power_loss_recovery: after a failure")
+        motors.forget_z()
+    # Helpers
     def _run_template(self, name):
         script = self.templates[name].render().strip()
         if script:
             logging.info("power_loss_recovery: running %s", name)
             self.gcode.run_script_from_command(script)
     def _check_available(self, gcmd):
-        if not self.endstops:
+        if not self.motors.endstops:
             raise gcmd.error(
                 "PLR_Z_HOME: no Z+ switches are configured. Set pin_stepper_z"
                 " (and pin_stepper_z1...) in [power_loss_recovery].")
@@ -343,3 +257,22 @@ class ZHoming:
             raise gcmd.error(
                 "PLR_Z_HOME: add a [save_variables] section to printer.cfg;"
                 " the calibration is stored there.")
+    def _check_not_printing(self, gcmd):
+        message = ("PLR_Z_HOME MODE=CALIBRATE is not done during a print: the"
+                   " stored calibration is kept. Run it before a print.")
+        sd = self.printer.lookup_object('virtual_sdcard', None)
+        if sd is not None and sd.is_cmd_from_sd():
+            # A line of a printing file must not stop the print
+            gcmd.respond_info(message)
+            return False
+        stats = self.printer.lookup_object('print_stats', None)
+        curtime = self.printer.get_reactor().monotonic()
+        if (stats is not None
+            and stats.get_status(curtime)['state'] in ('printing', 'paused')):
+            raise gcmd.error(message)
+        return True
+
+def bare_pin(pin):
+    """A pin's name without what klippy lets one write around it."""
+    pin = ''.join(pin.split()).lstrip('^~!')
+    return pin[4:] if pin.startswith('mcu:') else pin
