@@ -6,14 +6,21 @@
 
 Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
 
-    {"do": "on", "port": PATH}       power on; PATH becomes a link to the pty
+    {"do": "on", "ports": [PATH...]} power on; each PATH becomes a link to the pty
+                                     of one micro-controller, the first has heaters
     {"do": "arm_cut", "after": S, "kill": [PGID...]}
                                      cut S seconds after the first plastic
     {"do": "cut", "kill": [PGID...]} cut now
     {"do": "brown_out", "usb": BOOL} all but the host loses power for a moment; with
                                      usb the port goes away, else it stays open
     {"do": "ac", "ok": BOOL}         the AC-detect pin
+    {"do": "sag", "drops": [MM...]}  corners sag now, without a power cut
+    {"do": "switch", "pin": PIN, "kind": KIND, "sigma": MM}
+                                     a Z+ switch fails, see SwitchFaults
+    {"do": "noise", "sigma": MM}     repeatability of all healthy switches
+    {"do": "disconnect", "motor": M} a motor that no longer turns
     {"do": "state"}                  where everything is
+    {"do": "range", "since": S}      lowest and highest place of each Z motor
     {"do": "dump", "path": PATH}     write the trace for the oracle
     {"do": "quit"}
 
@@ -25,19 +32,23 @@ import argparse
 import contextlib
 import json
 import os
-import pty
 import select
 import signal
 import sys
-import tty
 
 import numpy as np
 
 from . import trace
+from .controller import Controller
 from .mcu import Firmware, world_clock
 from .protocol import CLOCK_FREQ
 from .world import BED, FILAMENT_DIAMETER, HEATER_PINS, Z_CORNERS, World
 
+# The bed's corners and its middle.
+BED_POINTS = [
+    *((x, y) for x in (BED[0], BED[2]) for y in (BED[1], BED[3])),
+    ((BED[0] + BED[2]) / 2, (BED[1] + BED[3]) / 2),
+]
 TICK = 0.003
 IDLE_TICK = 0.05
 THERMAL_PERIOD = CLOCK_FREQ // 10
@@ -46,53 +57,50 @@ FIRST_PLASTIC_MM = 0.02
 
 
 class Machine:
-    def __init__(self, seed: int) -> None:
-        self.world = World(seed)
-        self.firmware: Firmware | None = None
-        self.fd = self.slave = -1
-        self.port = ""
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.controllers: list[Controller] = []
         self.sessions: list[list[int]] = []
         self._thermal_at = world_clock()
         self._input = b""
         self._armed: dict | None = None
         self._armed_at = 0
 
+    @property
+    def firmware(self) -> Firmware | None:
+        """Of the first micro-controller, which has the heaters; None without power."""
+        return self.controllers[0].firmware if self.controllers else None
+
     # Power
 
-    def do_on(self, port: str) -> dict:
-        self.fd, self.slave = pty.openpty()
-        tty.setraw(self.fd)
-        tty.setraw(self.slave)
-        os.set_blocking(self.fd, False)
-        if os.path.islink(port):
-            os.unlink(port)
-        os.symlink(os.ttyname(self.slave), port)
-        self.port = port
-        self._boot()
+    def do_on(self, ports: list[str]) -> dict:
+        alone = len(ports) == 1
+        self.controllers = [Controller(self.world, port, alone) for port in ports]
+        self._begin_session()
         return {}
 
-    def _boot(self) -> None:
-        self.firmware = Firmware(self.world, self.fd)
-        self.sessions.append([self.firmware.powered_at, 0])
+    def _begin_session(self) -> None:
+        self.sessions.append([self.controllers[0].firmware.powered_at, 0])
 
     def _motors_off(self, clock: int) -> None:
         """What was on its way to the firmware counts: its steps until `clock`."""
-        assert self.firmware is not None
-        self.firmware.ends = clock
-        self._listen()
-        self.firmware.power_off(clock)
-        self.firmware = None
+        for controller in self.controllers:
+            controller.firmware.ends = clock
+            controller.listen(lambda: clock)
+        # A switch on one may still stop a motor of its own before the cut.
+        for controller in self.controllers:
+            controller.firmware.settle(clock)
+        for controller in self.controllers:
+            controller.firmware.power_off(clock)
         self.sessions[-1][1] = clock
 
     def _power_off(self, clock: int) -> None:
-        if self.firmware is None:
+        if not self.controllers:
             return
         self._motors_off(clock)
-        os.close(self.fd)
-        os.close(self.slave)
-        self.fd = self.slave = -1
-        if os.path.islink(self.port):
-            os.unlink(self.port)
+        for controller in self.controllers:
+            controller.unplug()
+        self.controllers = []
 
     def do_cut(self, kill: list[int], clock: int | None = None) -> dict:
         clock = world_clock() if clock is None else clock
@@ -142,22 +150,41 @@ class Machine:
         and the firmware says "starting" as any does at boot.  Its sequence numbers
         start again too, so a host may discard that word, and notice later.
         """
-        if self.firmware is None:
+        if not self.controllers:
             return {}
         clock = world_clock()
         self.world.note(clock, "brown_out", "")
         if usb:
-            port = self.port
+            ports = [controller.port for controller in self.controllers]
             self._power_off(clock)
-            self.do_on(port)
-            return {}
+            return self.do_on(ports)
         self._motors_off(clock)
-        self._boot()
-        self.firmware.send("starting")
+        for controller in self.controllers:
+            controller.boot()
+        self._begin_session()
+        for controller in self.controllers:
+            controller.firmware.send("starting")
         return {}
 
     def do_ac(self, ok: bool) -> dict:
         self.world.ac_ok = ok
+        return {}
+
+    def do_sag(self, drops: list[float]) -> dict:
+        down = [-abs(d) for d in drops]
+        self.world.drop(world_clock(), down, self.world.z_motors)
+        return {}
+
+    def do_switch(self, pin: str, kind: str = "", sigma: float | None = None) -> dict:
+        self.world.faults.set(pin, kind, sigma)
+        return {}
+
+    def do_noise(self, sigma: float) -> dict:
+        self.world.noise_sigma = sigma
+        return {}
+
+    def do_disconnect(self, motor: str) -> dict:
+        self.world.motors[motor].disconnect(world_clock())
         return {}
 
     # What is true
@@ -169,11 +196,21 @@ class Machine:
             "on": self.firmware is not None,
             "nozzle": self.world.nozzle(now),
             "corners": self.world.corners(now),
+            "bed": [self.world.height(x, y, now) for x, y in BED_POINTS],
+            "switches": [self.world.switch_height[f"ZP{i}"] for i in range(4)],
             "e": self.world.motors["e"].at(now),
             "temps": {n: h.temperature for n, h in self.world.heaters.items()},
             "fan": self._fan(now),
             "shutdown": self.firmware.shutdown_reason if self.firmware else None,
         }
+
+    def do_range(self, since: float) -> dict:
+        begin, now = int(since * CLOCK_FREQ), world_clock()
+        ranges = {}
+        for name in self.world.z_motors:
+            positions = self.world.motors[name].history(begin, now)[1]
+            ranges[name] = [float(positions.min()), float(positions.max())]
+        return ranges
 
     def _fan(self, now: int) -> float:
         fan = self.firmware.outputs.get("FAN0") if self.firmware else None
@@ -232,29 +269,21 @@ class Machine:
         return True
 
     def _listen(self) -> None:
-        """Everything the host has sent; a pty holds 4 KiB at a time."""
-        while self.firmware is not None:
-            try:
-                data = os.read(self.fd, 65536)
-            except OSError:
-                return
+        for controller in self.controllers:
             # A cut takes back what is heard after it.
-            due = self._cut_due(world_clock())
-            if due is not None:
-                self.firmware.ends = due
-            self.firmware.reader.feed(data)
+            controller.listen(lambda: self._cut_due(world_clock()))
 
     def run(self) -> None:
         while True:
-            watched = [0] if self.fd < 0 else [0, self.fd]
+            watched = [0, *(controller.fd for controller in self.controllers)]
             ready, _, _ = select.select(
-                watched, [], [], IDLE_TICK if self.fd < 0 else TICK
+                watched, [], [], TICK if self.controllers else IDLE_TICK
             )
             now = world_clock()
-            if self.fd in ready:
+            if any(controller.fd in ready for controller in self.controllers):
                 self._listen()
-            if self.firmware is not None:
-                self.firmware.run(now)
+            for controller in self.controllers:
+                controller.firmware.run(now)
             self._thermal(now)
             self._check_cut(world_clock())
             if 0 in ready and not self._control():
@@ -264,12 +293,16 @@ class Machine:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--z-motors", type=int, default=4)
+    parser.add_argument("--floating-bed", action="store_true")
+    parser.add_argument("--cartesian", action="store_true")
     args = parser.parse_args()
+    world = World(args.seed, args.z_motors, args.floating_bed, args.cartesian)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Steps are evaluated late without harm, but the host wants answers in time.
     with contextlib.suppress(OSError):
         os.nice(-5)
-    Machine(args.seed).run()
+    Machine(world).run()
 
 
 if __name__ == "__main__":

@@ -134,11 +134,15 @@ class Buttons:
 
 
 class Firmware:
-    """One power-on of the micro-controller."""
+    """One power-on of the micro-controller.
 
-    def __init__(self, world: World, fd: int) -> None:
+    patience: ticks by which a homing move that nobody extends ends later.
+    """
+
+    def __init__(self, world: World, fd: int, patience: int = 0) -> None:
         self.world = world
         self.fd = fd
+        self.patience = patience
         self.powered_at = world_clock()
         self.reader = FrameReader(self._payload, self._ack)
         self.oids: dict[int, object] = {}
@@ -217,10 +221,8 @@ class Firmware:
         for obj in self.oids.values():
             if isinstance(obj, TrSync):
                 if obj.can_trigger and obj.expires is not None:
-                    yield (
-                        obj.expires,
-                        partial(self._trigger, obj, obj.expire_reason, obj.expires),
-                    )
+                    clock = obj.expires + self.patience
+                    yield clock, partial(self._trigger, obj, obj.expire_reason, clock)
             elif isinstance(obj, Output):
                 head = obj.queue[0][0] if obj.queue else None
                 deadline = obj.deadline()
@@ -488,6 +490,7 @@ class Firmware:
         # homing stays set: the host reads it together with next_clock.
         e.next_sample = NEVER
         trigger = first + (e.sample_count - 1) * e.sample_ticks
+        self.world.faults.stopped(e.pin, trigger)
         assert e.trsync is not None
         self._trigger(e.trsync, e.reason, trigger)
 

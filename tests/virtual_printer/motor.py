@@ -20,6 +20,7 @@ import numpy as np
 # The rotor of a hybrid stepper falls to the nearest electrical cycle, four
 # full steps, when its coils are first energised.
 FULL_STEPS_PER_CYCLE = 4
+NEVER = 1 << 62
 
 
 @dataclass
@@ -88,6 +89,7 @@ class Motor:
     befores: list[int] = field(default_factory=list)  # net steps before it
     jumps: list[tuple[int, float]] = field(default_factory=list)
     net: int = 0  # net steps of all chunks
+    slips_at: int = NEVER  # steps after this clock do not turn it
     origin: float = 0.0  # position where the phase is zero, on the rotor's lattice
 
     def __post_init__(self) -> None:
@@ -143,12 +145,16 @@ class Motor:
 
     def at(self, clock: int) -> float:
         """Position in mm at `clock`."""
-        return self.base_at(clock) + self.net_at(clock) * self.step_mm
+        return self.base_at(clock) + self._turned_at(clock) * self.step_mm
+
+    def _turned_at(self, clock: int) -> int:
+        return self.net_at(min(clock, self.slips_at))
 
     def at_many(self, clocks: np.ndarray) -> np.ndarray:
         """Positions (mm) at a sorted array of clocks."""
         clocks = np.asarray(clocks, np.int64)
-        return self._bases(clocks) + self._nets(clocks) * self.step_mm
+        turned = self._nets(np.minimum(clocks, self.slips_at))
+        return self._bases(clocks) + turned * self.step_mm
 
     def _bases(self, clocks: np.ndarray) -> np.ndarray:
         times = np.array([t for t, _ in self.jumps], np.int64)
@@ -195,6 +201,10 @@ class Motor:
         self.jump(clock, snap)
         return snap
 
+    def disconnect(self, clock: int) -> None:
+        """Steps no longer turn it: a broken wire, or a coupling that slips."""
+        self.slips_at, self.snaps = clock, False
+
     def phase_at(self, clock: int) -> int:
         return self.net_at(clock) - self.phase
 
@@ -234,6 +244,7 @@ class Motor:
         """Clocks and positions (mm) of all steps and jumps in [begin, end]."""
         times, net = self.expand(begin, end)
         jump_t = np.array([t for t, _ in self.jumps], np.int64)
+        net = np.where(times > self.slips_at, self._turned_at(end), net)
         positions = self._bases(times) + net * self.step_mm
         inside = (jump_t > begin) & (jump_t <= end)
         extra_t = np.concatenate(([begin], jump_t[inside]))

@@ -25,8 +25,8 @@ from typing import Any
 from . import trace
 from .disk import disk_for
 from .klippy_tree import REPO, KlippyTree, prepare
+from .variants import CONFIG, VORON_24, Variant
 
-CONFIG = Path(__file__).parent / "config"
 COMPONENTS = REPO / "moonraker_components"
 MOONRAKER_START = (
     "import sys, moonraker.components as c; c.__path__.append(sys.argv.pop(1)); "
@@ -48,7 +48,8 @@ def free_port() -> int:
 class VirtualPrinter:
     """One machine with its host computer.
 
-    `config` is appended to printer.cfg, `moonraker_config` to moonraker.conf.
+    `config` is appended to printer.cfg, `moonraker_config` to moonraker.conf;
+    `variant` is the kind of machine.
     The instance owns a scratch folder with the layout of a real `printer_data`;
     `close()` removes it unless `keep`.
     """
@@ -60,10 +61,12 @@ class VirtualPrinter:
         config: str = "",
         moonraker_config: str = "",
         keep: bool = False,
+        variant: Variant = VORON_24,
     ) -> None:
         self.tree = tree or prepare()
         self.keep = keep
         self.seed = seed
+        self.variant = variant
         self.root = Path(tempfile.mkdtemp(prefix="plr-"))
         self.data = self.root / "printer_data"
         for folder in ("config", "gcodes", "logs", "database", "comms", "plr"):
@@ -80,7 +83,8 @@ class VirtualPrinter:
         self.moonraker: subprocess.Popen | None = None
         self.boots = 0
         self._machine = subprocess.Popen(
-            [sys.executable, "-m", f"{__package__}.machine", "--seed", str(seed)],
+            [sys.executable, "-m", f"{__package__}.machine", "--seed", str(seed),
+             *variant.machine_arguments()],
             cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -91,9 +95,10 @@ class VirtualPrinter:
         self.close()
 
     def _write_configs(self, config: str, moonraker_config: str) -> None:
-        text = (CONFIG / "printer.cfg").read_text()
+        text = self.variant.printer_cfg()
         for key, value in (
             ("PORT", self.serial),
+            ("SECOND_PORT", self.serials()[-1]),
             ("GCODES", str(self.gcodes)),
             ("MACROS", str(REPO / "macros" / "power_loss_recovery.cfg")),
             ("VARIABLES", str(self.data / "config" / "variables.cfg")),
@@ -129,12 +134,18 @@ class VirtualPrinter:
         self.machine("dump", path=str(path))
         return trace.load(path)
 
+    def serials(self) -> list[str]:
+        """One for each micro-controller."""
+        if not self.variant.second_mcu:
+            return [self.serial]
+        return [self.serial, self.serial + "_second"]
+
     # Power
 
     def power_on(self, moonraker: bool = True, wait: bool = True) -> None:
         self.boots += 1
         self.disk.power_on()
-        self.machine("on", port=self.serial)
+        self.machine("on", ports=self.serials())
         self.start_klippy()
         if moonraker:
             self.start_moonraker()
@@ -220,8 +231,9 @@ class VirtualPrinter:
         self._machine.wait(5)
         assert self._machine.stdout is not None
         self._machine.stdout.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.serial)
+        for serial in self.serials():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(serial)
         if not self.keep:
             shutil.rmtree(self.root, ignore_errors=True)
 

@@ -16,6 +16,7 @@ from .board import PIN, SECOND, decoded, encoded
 from .machine import Machine
 from .mcu import world_clock
 from .protocol import MESSAGE_MIN, frame
+from .world import World
 
 
 class Port:
@@ -51,14 +52,14 @@ class Port:
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    made = Machine(seed=1)
+    made = Machine(World(1))
     yield made
     made._power_off(world_clock())
 
 
 @pytest.fixture
 def port(machine: Machine, tmp_path: Path) -> Iterator[Port]:
-    machine.do_on(str(tmp_path / "port"))
+    machine.do_on([str(tmp_path / "port")])
     opened = Port(tmp_path / "port")
     yield opened
     os.close(opened.fd)
@@ -158,3 +159,42 @@ def test_a_brown_out_stops_the_motors_where_they_are(
     stood = motor.net_at(world_clock())
     assert stood == (machine.sessions[0][1] - first) // 2000 + 1
     assert motor.net_at(world_clock() + 10 * SECOND) == stood
+
+
+def test_two_micro_controllers_share_one_world_and_one_cut(tmp_path: Path) -> None:
+    machine = Machine(World(1))
+    paths = [tmp_path / "first", tmp_path / "second"]
+    machine.do_on([str(path) for path in paths])
+    ports = [Port(path) for path in paths]
+    motors = machine.world.motors
+    for name in ("z", "e"):
+        motors[name].energised = True
+    for port, pin in zip(ports, ("SZ0", "SE"), strict=True):
+        first = start_motor(machine, port, pin)
+    cut = first + SECOND // 50
+    time.sleep(0.02)
+    machine.do_cut([], cut)
+    for name in ("z", "e"):
+        # Each counts from its own power-on.
+        steps = (cut - motors[name].starts[0]) // 2000 + 1
+        assert motors[name].net_at(cut + SECOND) == steps > 100
+    assert [kind for _, kind, _ in machine.world.events].count("sag") == 1
+    assert not any(path.exists() for path in paths)
+    assert len(machine.sessions) == 1 and machine.firmware is None
+    for port in ports:
+        os.close(port.fd)
+
+
+def test_after_a_brown_out_every_micro_controller_says_starting(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(World(1))
+    paths = [tmp_path / "first", tmp_path / "second"]
+    machine.do_on([str(path) for path in paths])
+    ports = [Port(path) for path in paths]
+    machine.do_brown_out()
+    assert [port.read() for port in ports] == [["starting"], ["starting"]]
+    assert len(machine.sessions) == 2
+    machine._power_off(world_clock())
+    for port in ports:
+        os.close(port.fd)

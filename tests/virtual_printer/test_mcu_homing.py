@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from .board import MS, SECOND, Board, encoded
+from .board import MS, PIN, SECOND, Board, encoded
 from .mcu import TOO_LATE
 from .protocol import SEQ_MASK
 from .world import XY_STEP, XY_SWITCH
@@ -374,3 +374,33 @@ def test_a_host_that_is_late_homes_exactly_or_not_at_all(
     assert state["next_clock"] - 500 == expected
     taken = sum(when <= expected + 900 for when in host.commanded)
     assert board.net("a") == board.net("b") == taken
+
+
+def test_patience_lets_a_host_that_extends_late_go_on(board: Board) -> None:
+    board.firmware.patience = SECOND // 5
+    at = board.now + SECOND // 5
+    board.home(at, timeout=SECOND // 4)
+    drive(board, at, 1.0, 2.0)
+    board.run(0.2 + 0.25 + 0.1 + 0.15)
+    assert board.said("trsync_state")[-1]["can_trigger"] == 1
+    extended = board.now + SECOND // 4
+    board.ask("trsync_set_timeout", TRSYNC, extended)
+    board.run(1.0)
+    last = board.said("trsync_state")[-1]
+    assert (last["can_trigger"], last["trigger_reason"]) == (0, 2)
+    ended = (extended + SECOND // 5 - at) / SECOND
+    assert board.net("a") == pytest.approx(ended / 2.0 / XY_STEP, abs=1)
+
+
+def test_a_sticky_switch_holds_back_the_next_homing_move(board: Board) -> None:
+    board.world.faults.set("ZP0", "sticky")
+    motor = board.world.motors["z"]
+    switch = board.world.switch_height["ZP0"]
+    motor.jump(board.clock, switch + 0.1 - motor.at(board.clock))
+    board.ask("config_endstop", SWITCH, PIN["ZP0"], 0)
+    board.home(board.now + SECOND // 5)
+    board.run(0.5)
+    motor.jump(board.clock, -1.0)
+    assert board.value("endstop_query_state", SWITCH)["pin_value"] == 1
+    board.world.faults.set("ZP0", "")
+    assert board.value("endstop_query_state", SWITCH)["pin_value"] == 0

@@ -280,3 +280,21 @@ def test_steps_queued_for_later_do_not_change_the_snap(
     # Once it holds, its steps keep it on the lattice.
     for clock in (100 + enable, 100 + enable + 71, 900):
         assert off_lattice(early, clock) < 1e-6
+
+
+def test_a_motor_that_is_disconnected_stands_and_its_past_stays_true() -> None:
+    motor = Motor("z", STEP, MICROSTEPS, 5.0)
+    motor.push(0, 10, 100, 0, True)
+    clocks = np.arange(0, 500)
+    before = motor.at_many(clocks)
+    motor.disconnect(499)
+    motor.push(2_000, 10, 50, 0, False)
+    assert np.array_equal(motor.at_many(clocks), before)
+    assert motor.at(10_000) == motor.at(499) == pytest.approx(5.0 + 49 * STEP)
+    times, positions = motor.history(0, 10_000)
+    assert positions[-1] == positions[times <= 499][-1] == motor.at(499)
+    # The firmware counts its steps all the same.
+    assert motor.net_at(10_000) == 50
+    motor.jump(3_000, -1.0)
+    assert motor.energise(4_000) == 0.0
+    assert motor.at(5_000) == pytest.approx(4.0 + 49 * STEP)

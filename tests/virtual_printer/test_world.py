@@ -82,7 +82,7 @@ def hold(world: World, on: bool = True, clock: int = 2) -> None:
 
 @pytest.mark.parametrize("corner", range(4))
 def test_at_a_corner_the_nozzle_has_that_corners_height(corner: int) -> None:
-    weights = World.weights(*Z_CORNERS[corner])
+    weights = World(1).weights(*Z_CORNERS[corner])
     assert weights == pytest.approx([float(n == corner) for n in range(4)])
 
 

@@ -20,11 +20,13 @@ import random
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from .motor import Motor
 from .protocol import CLOCK_FREQ
+from .switch_faults import SwitchFaults
 
 XY_STEP = 40.0 / (200 * 32)
 Z_STEP = 8.0 / (200 * 16)
@@ -88,14 +90,26 @@ def adc_fraction(celsius: float) -> float:
 
 
 class World:
-    """Motors, switches, heaters, and what a loss of power does to them."""
+    """Motors, switches, heaters, and what a loss of power does to them.
 
-    def __init__(self, seed: int) -> None:
+    With fewer than four Z motors the others exist, but nothing hangs on them:
+    three stand front left, front right and in the middle of the rear, two left
+    and right.  A floating bed that loses power falls away from the nozzle,
+    towards its switches: "higher" is always further from the bed.
+    """
+
+    def __init__(
+        self, seed: int, z_motors: int = 4, floating_bed: bool = False,
+        cartesian: bool = False,
+    ) -> None:  # fmt: skip
         self.random = random.Random(seed)
+        self.z_motors = Z_MOTORS[:z_motors]
+        self.floating_bed = floating_bed
+        self.cartesian = cartesian
         x, y, z = NOZZLE_START
         self.motors = {
-            "a": Motor("a", XY_STEP, 32, x + y),
-            "b": Motor("b", XY_STEP, 32, x - y),
+            "a": Motor("a", XY_STEP, 32, x if cartesian else x + y),
+            "b": Motor("b", XY_STEP, 32, y if cartesian else x - y),
             "e": Motor("e", E_STEP, 16, 0.0, snaps=False),
         }
         for name in Z_MOTORS:
@@ -110,6 +124,7 @@ class World:
         }
         self.noise_sigma = 0.003
         self.switch_noise = dict.fromkeys(SWITCH_PINS, 0.0)
+        self.faults = SwitchFaults(seed)
         self.ac_ok = True
         self.events: list[tuple[float, str, str]] = []
         self._plastic_at: tuple[tuple[float, float, int], np.ndarray] = (
@@ -118,29 +133,42 @@ class World:
     # Positions
 
     def corners(self, clock: int) -> list[float]:
-        return [self.motors[m].at(clock) for m in Z_MOTORS]
+        return [self.motors[m].at(clock) for m in self.z_motors]
 
     def xy(self, clock: int) -> tuple[float, float]:
         a, b = self.motors["a"].at(clock), self.motors["b"].at(clock)
-        return (a + b) / 2, (a - b) / 2
+        return self._xy(a, b)
 
-    @staticmethod
-    def weights(x: float, y: float) -> list[float]:
+    def _xy(self, a: Any, b: Any) -> tuple[Any, Any]:
+        return (a, b) if self.cartesian else ((a + b) / 2, (a - b) / 2)
+
+    def weights(self, x: float, y: float) -> list[float]:
         """Share of each corner's height in the nozzle's at (x, y)."""
         (x0, y0), (_, _), (x1, y1), (_, _) = Z_CORNERS
         u, v = (x - x0) / (x1 - x0), (y - y0) / (y1 - y0)
+        if len(self.z_motors) == 1:
+            return [1.0]
+        if len(self.z_motors) == 2:
+            return [1 - u, u]
+        if len(self.z_motors) == 3:
+            return [1 - u - v / 2, u - v / 2, v]
         return [(1 - u) * (1 - v), (1 - u) * v, u * v, u * (1 - v)]
+
+    def height(self, x: float, y: float, clock: int) -> float:
+        """How far a nozzle at (x, y) is above the bed."""
+        w = self.weights(x, y)
+        return sum(p * q for p, q in zip(w, self.corners(clock), strict=True))
 
     def nozzle(self, clock: int) -> tuple[float, float, float]:
         x, y = self.xy(clock)
-        w = self.weights(x, y)
-        return x, y, sum(p * q for p, q in zip(w, self.corners(clock), strict=True))
+        return x, y, self.height(x, y, clock)
 
     # Switches
 
     def arm(self, pin: str) -> None:
         """A new approach: the switch closes a few microns elsewhere."""
-        self.switch_noise[pin] = self.random.gauss(0.0, self.noise_sigma)
+        sigma = self.faults.sigma.get(pin, self.noise_sigma)
+        self.switch_noise[pin] = self.random.gauss(0.0, sigma)
 
     def switch(self, pin: str, clocks: np.ndarray) -> np.ndarray:
         """State of a switch (True: pressed) at a sorted array of clocks."""
@@ -149,15 +177,17 @@ class World:
         noise = self.switch_noise[pin]
         if pin in self.switch_height:
             motor = self.motors[Z_MOTORS[int(pin[2])]]
-            return motor.at_many(clocks) >= self.switch_height[pin] + noise
+            above = motor.at_many(clocks) - (self.switch_height[pin] + noise)
+            return self.faults.apply(pin, clocks, above)
         a, b = (self.motors[m].at_many(clocks) for m in "ab")
+        x, y = self._xy(a, b)
         if pin == "LX":
-            return (a + b) / 2 >= XY_SWITCH
+            return x >= XY_SWITCH
         if pin == "LY":
-            return (a - b) / 2 >= XY_SWITCH
+            return y >= XY_SWITCH
         # LZ: a nozzle that touches a pin at bed height, wherever it stands.
-        heights = [self.motors[m].at_many(clocks) for m in Z_MOTORS]
-        w = self.weights(float((a[-1] + b[-1]) / 2), float((a[-1] - b[-1]) / 2))
+        heights = [self.motors[m].at_many(clocks) for m in self.z_motors]
+        w = self.weights(float(x[-1]), float(y[-1]))
         return sum(p * q for p, q in zip(w, heights, strict=True)) <= noise
 
     # Power
@@ -170,12 +200,12 @@ class World:
                 self.note(clock, "snap", f"{motor} {snap:+.4f}")
         elif not on and m.energised:
             m.energised = False
-            if motor in Z_MOTORS:
+            if motor in self.z_motors:
                 self.sag(clock, (motor,))
 
     def motors_off(self, clock: int) -> None:
         """The drivers lose power: no holding torque, phases forgotten."""
-        held = [m for m in Z_MOTORS if self.motors[m].energised]
+        held = [m for m in self.z_motors if self.motors[m].energised]
         for m in self.motors.values():
             m.stop_at(clock)
             m.driver_reset(clock)
@@ -185,23 +215,34 @@ class World:
     def sag(self, clock: int, loose: Sequence[str]) -> None:
         """Belts give way: each loose corner falls by its own amount.
 
-        A gantry that sags onto the part is carried by it: the nozzle stays where
-        it touches, and the gantry tilts about it.
+        A bed falls away from the nozzle.  A gantry that sags onto the part is
+        carried by it: the nozzle stays where it touches, and the gantry tilts.
         """
         drops = [
-            -self.random.uniform(0.2, 3.0) if m in loose else 0.0 for m in Z_MOTORS
+            -self.random.uniform(0.2, 3.0) if m in loose else 0.0
+            for m in self.z_motors
         ]
+        self.drop(clock, drops, loose)
+
+    def drop(self, clock: int, drops: Sequence[float], loose: Sequence[str]) -> None:
+        """Move loose corners by this much (negative: down), without their motors.
+
+        drops: mm, one for each Z motor, zero for those that hold.
+        """
+        if self.floating_bed:
+            drops = [abs(d) for d in drops]
         x, y, z = self.nozzle(clock)
         w = self.weights(x, y)
         fallen = z + sum(p * q for p, q in zip(w, drops, strict=True))
         held = max(self.surface(x, y, clock) - fallen, 0.0)
         # The carried gantry cannot rise above where its nozzle stood.  Motors that
         # hold do not move: the loose corners take up all of it.
-        lift = min(held, z - fallen)
-        lift /= sum(q for m, q in zip(Z_MOTORS, w, strict=True) if m in loose)
+        lift = max(min(held, z - fallen), 0.0)
+        share = sum(q for m, q in zip(self.z_motors, w, strict=True) if m in loose)
+        lift = lift / share if share > 0.0 else 0.0
         moved = {
             m: drop + lift
-            for m, drop in zip(Z_MOTORS, drops, strict=True)
+            for m, drop in zip(self.z_motors, drops, strict=True)
             if m in loose
         }
         for name, delta in moved.items():
@@ -217,8 +258,7 @@ class World:
         there now (a purge in the air) has not stayed.
         """
         heights = self._plastic(x, y, clock)
-        w = self.weights(x, y)
-        now = sum(p * q for p, q in zip(w, self.corners(clock), strict=True))
+        now = self.height(x, y, clock)
         return float(heights[heights < now + SQUEEZE].max(initial=0.0))
 
     def _plastic(self, x: float, y: float, clock: int) -> np.ndarray:
@@ -237,7 +277,7 @@ class World:
             times = times[np.repeat(near, STRIDE)[: len(times)]]
             times = times[self._near(times, x, y, CONTACT_CELL)]
         heights = np.zeros(len(times))
-        for share, m in zip(self.weights(x, y), Z_MOTORS, strict=True):
+        for share, m in zip(self.weights(x, y), self.z_motors, strict=True):
             heights += share * self.motors[m].at_many(times)
         self._plastic_at = key, heights
         return heights
@@ -246,7 +286,8 @@ class World:
         self, clocks: np.ndarray, x: float, y: float, reach: float | np.ndarray
     ) -> np.ndarray:
         a, b = (self.motors[m].at_many(clocks) for m in "ab")
-        return (abs(a + b - 2 * x) < 2 * reach) & (abs(a - b - 2 * y) < 2 * reach)
+        px, py = self._xy(a, b)
+        return (abs(px - x) < reach) & (abs(py - y) < reach)
 
     def note(self, clock: int, kind: str, text: str) -> None:
         self.events.append((clock / CLOCK_FREQ, kind, text))

@@ -1,0 +1,87 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Machines with fewer Z motors, a bed that floats, or one motor for each axis."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .protocol import CLOCK_FREQ
+from .variants import ONE_MOTOR, TRIDENT, TWO_MOTORS, VORON_24
+from .world import NOZZLE_START, XY_STEP, XY_SWITCH, Z_CORNERS, World
+
+PLACES = st.tuples(st.floats(0, 250), st.floats(0, 250))
+CORNERS = {4: Z_CORNERS, 3: (Z_CORNERS[0], Z_CORNERS[3], (125.0, 270.0))}
+
+
+@pytest.mark.parametrize("count", CORNERS)
+def test_over_a_motor_the_nozzle_has_that_motors_height(count: int) -> None:
+    world = World(1, z_motors=count)
+    for number, place in enumerate(CORNERS[count]):
+        weights = world.weights(*place)
+        assert weights == pytest.approx([float(n == number) for n in range(count)])
+
+
+@given(st.integers(1, 4), PLACES)
+def test_a_level_machine_is_level_everywhere(
+    count: int, place: tuple[float, float]
+) -> None:
+    world = World(1, z_motors=count)
+    assert sum(world.weights(*place)) == pytest.approx(1.0)
+    assert world.height(*place, 0) == pytest.approx(NOZZLE_START[2])
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 4), st.integers(0, 100))
+def test_a_bed_falls_away_from_the_nozzle(count: int, seed: int) -> None:
+    world = World(seed, count, floating_bed=True)
+    before = world.corners(1)
+    world.sag(10, world.z_motors)
+    moved = [b - a for a, b in zip(before, world.corners(11), strict=True)]
+    assert all(0.2 <= m <= 3.0 for m in moved)
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 4), st.integers(0, 100))
+def test_a_gantry_with_fewer_motors_is_carried_as_well(count: int, seed: int) -> None:
+    world = World(seed, count)
+    for name in world.z_motors:
+        world.motors[name].jump(1, 0.1 - NOZZLE_START[2])
+    world.sag(10, world.z_motors)
+    assert world.nozzle(11)[2] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_each_axis_of_a_cartesian_has_its_motor() -> None:
+    world = World(1, cartesian=True)
+    x, y, z = NOZZLE_START
+    assert world.nozzle(0) == pytest.approx((x, y, z))
+    world.motors["a"].push(CLOCK_FREQ, 1000, 800, 0, True)
+    end = CLOCK_FREQ + 800_000
+    assert world.xy(end) == pytest.approx((x + 800 * XY_STEP, y))
+    world.motors["a"].jump(end, XY_SWITCH - x)
+    clocks = np.array([end + 1])
+    assert world.switch("LX", clocks)[0] and not world.switch("LY", clocks)[0]
+
+
+def test_a_noisy_switch_does_not_make_the_others_noisy() -> None:
+    world = World(1)
+    world.faults.set("ZP0", "", 0.3)
+    noises: dict[str, list[float]] = {"ZP0": [], "ZP1": []}
+    for pin, values in noises.items():
+        for _ in range(200):
+            world.arm(pin)
+            values.append(world.switch_noise[pin])
+    assert np.std(noises["ZP0"]) == pytest.approx(0.3, rel=0.2)
+    assert np.std(noises["ZP1"]) == pytest.approx(world.noise_sigma, rel=0.2)
+
+
+@pytest.mark.parametrize("variant", [VORON_24, TRIDENT, TWO_MOTORS, ONE_MOTOR])
+def test_a_machine_is_told_klippy_with_the_motors_it_has(variant) -> None:
+    text = variant.printer_cfg()
+    for number in range(1, 4):
+        there = number < variant.z_motors
+        assert (f"[stepper_z{number}]" in text) == there
+        assert (f"pin_stepper_z{number}:" in text) == there
+    assert "[power_loss_recovery]" in text
