@@ -61,8 +61,8 @@ def interrupt(printer: VirtualPrinter, path: str) -> None:
     part = parts.write(printer.root / path, parts.Part(size=20, layers=3))
     printer.print_file(part)
     printer.wait(
-        "the first layer",
-        lambda: printer.objects("virtual_sdcard")["virtual_sdcard"]["progress"] > 0.08,
+        "plastic on the bed",
+        lambda: printer.objects("virtual_sdcard")["virtual_sdcard"]["progress"] > 0.2,
         120,
     )
 
