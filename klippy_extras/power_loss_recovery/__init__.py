@@ -27,7 +27,6 @@ class PowerLossRecovery:
     def __init__(self, config):
         self.printer = config.get_printer()
         self.gcode = self.printer.lookup_object('gcode')
-        self.debug = config.getboolean('debug_mode', False)
         # Moonraker reads these through klippy's configfile object: here they
         # are checked, so that a bad value is refused with its range
         config.getfloat('save_interval', 1., minval=0., maxval=300.)
@@ -38,6 +37,7 @@ class PowerLossRecovery:
             raise config.error(
                 "power_loss_recovery: save_delay (%d) must be smaller than"
                 " history_size (%d)" % (save_delay, history_size))
+        config.getboolean('debug_mode', False)
         config.get('part_cooling_fans', 'fan')
         config.get('restart_gcode', '')
         mark_interval = config.getfloat(

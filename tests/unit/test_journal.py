@@ -26,27 +26,12 @@ from moonraker_components.power_loss_recovery.journal import (
     read_slots,
 )
 
-A, B = b"A" * 16, b"B" * 16
-SLOT = 4096
+from .journal_samples import SLOT, A, B, mark_of, marked
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "journal")
-
-
-def marked(path: str, count: int = 3) -> Journal:
-    journal = Journal.open(path)
-    journal.write_job(A, b"job")
-    for number in range(count):
-        journal.write_mark(A, b"mark %d" % number)
-    return journal
-
-
-def mark_of(journal: Journal) -> bytes:
-    state = journal.read()
-    assert state is not None and state.closed is None
-    return state.mark_payload
 
 
 def test_a_new_journal_is_full_of_real_zeros_and_holds_nothing(path: str) -> None:

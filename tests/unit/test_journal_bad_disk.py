@@ -18,29 +18,13 @@ from moonraker_components.power_loss_recovery.journal import (
     JournalError,
 )
 
+from .journal_samples import SLOT, A, B, mark_of, marked
 from .journal_states import JOB_SLOTS, PATH, SLOTS, SimDisk, read_image
-
-A, B = b"A" * 16, b"B" * 16
-SLOT = 4096
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> str:
     return str(tmp_path / "journal")
-
-
-def marked(path: str, count: int = 3) -> Journal:
-    journal = Journal.open(path)
-    journal.write_job(A, b"job")
-    for number in range(count):
-        journal.write_mark(A, b"mark %d" % number)
-    return journal
-
-
-def mark_of(journal: Journal) -> bytes:
-    state = journal.read()
-    assert state is not None and state.closed is None
-    return state.mark_payload
 
 
 def on_sim() -> tuple[SimDisk, Journal]:

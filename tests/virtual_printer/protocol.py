@@ -161,7 +161,6 @@ class Message:
         self.names = [a[0] for a in args]
         self.types = [a[1] for a in args]
         self.signed = [t in _SIGNED for t in self.types]
-        self.has_string = any(t in ("%.*s", "%*s") for t in self.types)
 
     def encode(self, args: Sequence[int | bytes]) -> bytes:
         out = bytearray((self.msgid,))
