@@ -19,13 +19,14 @@ class Settings:
     """save_interval: seconds between saves, 0 for saves at events only.
     save_on_layer: save at once on a layer change.
     history_size: states kept.  save_delay: 1 saves the newest executed state, 2 the
-        one before it, and so on.
+        one before it, and so on.  max_writes_per_hour: for worn cards, 0 for no limit.
     """
 
     save_interval: float = 1.0
     save_on_layer: bool = True
     history_size: int = 5
     save_delay: int = 2
+    max_writes_per_hour: int = 0
 
     @staticmethod
     def from_klippy(section: Mapping[str, Any]) -> Settings:
@@ -34,6 +35,9 @@ class Settings:
         on_layer = section.get("save_on_layer", default.save_on_layer)
         size = _number(section, "history_size", 2, 20, default.history_size)
         delay = _number(section, "save_delay", 1, 4, default.save_delay)
+        writes = _number(
+            section, "max_writes_per_hour", 0, 14400, default.max_writes_per_hour
+        )
         return Settings(
             save_interval=_number(
                 section, "save_interval", 0, 300, default.save_interval
@@ -41,6 +45,7 @@ class Settings:
             save_on_layer=on_layer is True or str(on_layer).lower() == "true",
             history_size=int(size),
             save_delay=int(min(delay, size)),
+            max_writes_per_hour=int(writes),
         )
 
 
