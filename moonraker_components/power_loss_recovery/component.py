@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import prompts
+from . import journal_place, prompts
 from .api import Api
 from .journal import Journal
 from .resumer import Resumer
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "power_loss_recovery"
 EXIT_TIMEOUT = 10.0
+MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
@@ -48,6 +49,7 @@ class PowerLossRecovery:
             ) from e
         manager = self.server.lookup_component("file_manager")
         gcodes = Path(manager.get_directory("gcodes"))
+        self.warnings = self._warnings(os.path.expanduser(path))
         self.klippy_apis = self.server.lookup_component("klippy_apis")
         self.database = self.server.lookup_component("database")
         self.database.register_local_namespace(NAMESPACE)
@@ -67,6 +69,13 @@ class PowerLossRecovery:
         self.subscription = SUBSCRIPTION
         self._register()
         self.api = Api(self)
+
+    def _warnings(self, path: str) -> list[str]:
+        mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
+        text = journal_place.warning(path, mounts)
+        if text:
+            logging.info(f"power_loss_recovery: {text}")
+        return [text] if text else []
 
     def _register(self) -> None:
         server = self.server
@@ -196,6 +205,7 @@ class PowerLossRecovery:
             "trouble": self.tracker.status_of(NAMESPACE).get("trouble")
             or self.tracker.trouble,
             "last_error": self.last_error,
+            "warnings": self.warnings,
         }
 
     async def set_enabled(self, enabled: bool) -> None:
