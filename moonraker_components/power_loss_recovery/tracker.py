@@ -25,6 +25,7 @@ from .lineage import Z_NOISE, Pending, Printing
 from .pacing import Pacing
 from .record import RecordError
 from .settings import Settings
+from .trouble import Trouble
 
 WATCHED = ("print_stats", "power_loss_recovery")
 RETRY_PERIOD = 2.0  # seconds between attempts after a failure
@@ -49,13 +50,12 @@ class Tracker:
         self.wall_clock = wall_clock
         self.boot_id = boot_id
         self.changed = changed
-        self.tell = tell
         self.enabled = True
         self.settings = Settings()
         self.pacing = Pacing(self.settings)
         self.history = history.History(5, 2)
         self.printing: Printing | None = None
-        self.trouble = ""
+        self.troubles = Trouble(clock, changed, tell)
         self.last_reason = ""
         self._status: dict[str, dict[str, Any]] = {}
         self._wake = asyncio.Event()
@@ -72,6 +72,10 @@ class Tracker:
     def pending(self) -> Pending | None:
         """The interrupted print, or the one under way once it is saved."""
         return self.keeper.pending
+
+    @property
+    def trouble(self) -> str:
+        return self.troubles.text
 
     @property
     def ending(self) -> bool:
@@ -146,7 +150,7 @@ class Tracker:
         try:
             await self.keeper.load()
         except (JournalError, RecordError) as e:
-            self._problem(f"The saved state cannot be read: {e}")
+            self.troubles.begin(f"The saved state cannot be read: {e}", e)
         self.changed()
 
     async def close(self, job_id: bytes, reason: str) -> None:
@@ -167,7 +171,7 @@ class Tracker:
             writes = await self.keeper.store(job_id, pending.job, record)
             self.pacing.wrote(self.clock(), writes, "resume")
         except (JournalError, RecordError) as e:
-            self._problem(f"The height of the nozzle is not saved: {e}")
+            self.troubles.begin(f"The height of the nozzle is not saved: {e}", e)
 
     def saving(self) -> dict[str, Any]:
         """How saves are spaced, and why; see Pacing.status."""
@@ -189,11 +193,13 @@ class Tracker:
             except (JournalError, RecordError, files.FileProblem, GcodeError,
                     OSError) as e:  # fmt: skip
                 self._retry_at = self.clock() + RETRY_PERIOD
-                self._problem(f"The print is not being saved: {e}")
+                self.troubles.begin(f"The print is not being saved: {e}", e)
             except Exception as e:
                 logging.exception("power_loss_recovery: tracking the print")
                 self._retry_at = self.clock() + RETRY_PERIOD
-                self._problem(f"The print is not being saved: internal error: {e}")
+                self.troubles.begin(
+                    f"The print is not being saved: internal error: {e}", e
+                )
 
     async def _step(self) -> None:
         if self.clock() >= self._retry_at:
@@ -206,7 +212,7 @@ class Tracker:
             if mark is not None and mark.get("file_path"):
                 await self._follow(mark, state == "paused")
             elif extra.get("trouble"):
-                self._problem(f"The print is not being saved: {extra['trouble']}")
+                self.troubles.begin(f"The print is not being saved: {extra['trouble']}")
         elif self.printing is None:
             self._force = False
         elif (
@@ -314,7 +320,7 @@ class Tracker:
             self._last_mark = mark
         self.pacing.saved(started, self.keeper.latency, writes, reason)
         self.last_reason = reason
-        self._works_again()
+        self.troubles.end()
 
     # The end
 
@@ -347,19 +353,5 @@ class Tracker:
         closed = await self.keeper.close_ended()
         if closed:
             self.pacing.wrote(self.clock(), closed, "end")
-            self._works_again()
-            self.changed()
-
-    def _problem(self, text: str) -> None:
-        """Tell the owner once; the print goes on."""
-        if text != self.trouble:
-            self.trouble = text
-            logging.info(f"power_loss_recovery: {text}")
-            self.tell(text)
-            self.changed()
-
-    def _works_again(self) -> None:
-        if self.trouble:
-            self.trouble = ""
-            self.tell("Saving works again.")
+            self.troubles.end()
             self.changed()

@@ -190,7 +190,7 @@ def said(bench: Bench) -> list[tuple[bool, bool, bool]]:
         known = tracker.printing is not None or tracker.pending is not None
         seen.append((known, tracker.ending, bench.closed() is not None))
 
-    bench.tracker.changed = note
+    bench.tracker.changed = bench.tracker.troubles.changed = note
     return seen
 
 
