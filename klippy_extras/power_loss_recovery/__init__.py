@@ -49,6 +49,7 @@ class PowerLossRecovery:
         register('PLR_Z_HOME', self.cmd_PLR_Z_HOME,
                  desc=self.cmd_PLR_Z_HOME_help)
         register('_PLR_ASSUME_Z', self.cmd_PLR_ASSUME_Z)
+        register('_PLR_RESTORE_CALIBRATION', self.cmd_PLR_RESTORE_CALIBRATION)
         for name, text in REMOTE_COMMANDS.items():
             register(name, self.cmd_remote, desc=text)
         handler = self.printer.register_event_handler
@@ -83,6 +84,9 @@ class PowerLossRecovery:
     def cmd_PLR_ASSUME_Z(self, gcmd):
         # Used by the resume sequence: the recorded Z, before anything moves
         self.z_homing.assume_z(gcmd.get_float('Z', minval=-10., maxval=2000.))
+    def cmd_PLR_RESTORE_CALIBRATION(self, gcmd):
+        # Used by Moonraker, which keeps a second copy of the calibration
+        self.z_homing.restore_calibration(gcmd)
     def cmd_remote(self, gcmd):
         webhooks = self.printer.lookup_object('webhooks')
         command = gcmd.get_command()

@@ -111,7 +111,9 @@ extra = pytest.mark.parametrize(
     "path", sources(sorted(EXTRA.glob("*.py"))), ids=lambda p: p.name
 )
 # Of Python 2.7 and 3 alike
-EXTRA_IMPORTS = {"collections", "logging", "math", "sys", "time"}
+EXTRA_IMPORTS = {
+    "binascii", "collections", "json", "logging", "math", "sys", "time",
+}  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}
 
