@@ -16,6 +16,7 @@ from moonraker.common import KlippyState
 from . import files, plan, recovery, sequence
 from .gcode.errors import GcodeError
 from .journal import JournalError
+from .record import Phases
 
 if TYPE_CHECKING:
     from .component import PowerLossRecovery
@@ -90,6 +91,7 @@ class Resumer:
         return {
             "steps": [step.title for step in prepared.plan.steps],
             "warnings": list(prepared.plan.warnings),
+            "z": prepared.plan.z,
             "dry_run": dry_run,
         }
 
@@ -122,8 +124,8 @@ class Resumer:
             self.component.tell(f"{index + 1} of {total}: {step.title}.")
             self.server.send_event("plr:plr_resume_progress", self.step)
 
-        async def note_z(z: float) -> None:
-            await self.tracker.note_z(prepared.pending.job_id, z)
+        async def note_z(z: float, phases: Phases) -> None:
+            await self.tracker.note_z(prepared.pending.job_id, z, phases)
 
         for warning in prepared.plan.warnings:
             self.component.tell(warning)
