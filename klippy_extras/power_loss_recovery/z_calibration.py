@@ -11,6 +11,7 @@
 #                                 heights depend on in printer.cfg}
 import binascii, json, time
 
+REMOTE_METHOD = 'plr_calibrated'
 INFO = 'z_calibration_info'
 HEIGHT = 'z_endstop_position_'
 OFFSET = 'z_offset_'
@@ -80,7 +81,10 @@ class ZCalibration:
         return {name: reference - offset
                 for name, offset in zip(names, offsets)}, ""
     def save(self, heights, names):
-        """Write all of it at once.  Never while printing: this blocks."""
+        """Write all of it at once.  Never while printing: this blocks.
+
+        Returns whether Moonraker is there to keep a second copy.
+        """
         reference = heights[names[0]]
         variables = {}
         for name in names:
@@ -88,7 +92,14 @@ class ZCalibration:
             variables[HEIGHT + name] = round(height, 6)
             variables[OFFSET + name] = round(reference - height, 6)
         # With a clock that was set back, it is still the later one
-        self._write(variables, max(int(time.time()), (self.time() or 0) + 1))
+        when = max(int(time.time()), (self.time() or 0) + 1)
+        variables[INFO] = self._write(variables, when)
+        webhooks = self.printer.lookup_object('webhooks')
+        try:
+            webhooks.call_remote_method(REMOTE_METHOD, variables=variables)
+        except self.printer.command_error:
+            return False
+        return True
     def restore(self, stored, names):
         """Save variables that were kept elsewhere, unless ours are better.
 
@@ -120,6 +131,7 @@ class ZCalibration:
             'SAVE_VARIABLE', 'SAVE_VARIABLE',
             {'VARIABLE': INFO, 'VALUE': repr(info)})
         save_variables.cmd_SAVE_VARIABLE(gcmd)
+        return info
 
 def decode(text):
     """{variable: value} from hex of JSON.  Raises ValueError."""

@@ -130,7 +130,11 @@ class ZHoming:
                 " and level the gantry first (G28, QUAD_GANTRY_LEVEL or"
                 " Z_TILT_ADJUST), then calibrate again.")
         heights = self._guarded(gcmd, self._calibrate)
-        self.calibration.save(heights, self.motors.names())
+        if not self.calibration.save(heights, self.motors.names()):
+            gcmd.respond_info(
+                "power_loss_recovery: Moonraker is not connected. Until it is,"
+                " there is no second copy of the calibration, and a power loss"
+                " can take it.")
         self._run_template('after_calibrate_gcode')
         return heights
     def _calibrate(self):

@@ -24,22 +24,18 @@ def read(path: str) -> Calibration | None:
 
 
 def write(path: str, copy: Calibration, disk: Disk | None = None) -> None:
-    """Returns once it is durable, klippy's own file as well.  Raises OSError."""
-    _replace(disk or Disk(), path, copy.to_bytes())
-    sync(copy, disk)
-
-
-def sync(copy: Calibration, disk: Disk | None = None) -> None:
-    """Make what klippy has written durable.  Raises OSError."""
+    """Returns once it is durable, and klippy's own file as well.  Raises OSError."""
+    disk = disk or Disk()
+    _replace(disk, path, copy.to_bytes())
     if not copy.path:
         return
-    disk, path = disk or Disk(), os.path.realpath(copy.path)
-    fd = disk.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    variables = os.path.realpath(copy.path)
+    fd = disk.open(variables, os.O_RDONLY | os.O_CLOEXEC)
     try:
         disk.fsync(fd)
     finally:
         disk.close(fd)
-    sync_folder(disk, path)
+    sync_folder(disk, variables)
 
 
 def mend_variables(

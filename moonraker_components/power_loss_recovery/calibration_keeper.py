@@ -8,7 +8,6 @@ ready and nothing prints.  When it does not even start, its file is mended first
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,12 +35,8 @@ class CalibrationKeeper:
         self.klippy_apis = component.klippy_apis
         self.path = str(folder / NAME)
         self.copy: Calibration | None = None
-        # Time of klippy's calibration when it was looked at last; while klippy is
-        # away or was just met, what it reports is not news.
-        self.seen: int | None = None
-        self.attending = False
         self.variables_path = ""
-        self._busy = asyncio.Lock()
+        self._writing = asyncio.Lock()
 
     async def load(self) -> None:
         try:
@@ -69,8 +64,7 @@ class CalibrationKeeper:
         settings: `configfile.settings`.
         """
         self.variables_path = _variables_path(settings)
-        self.seen = when = z_homing.get("calibration_time")
-        self.attending = True
+        when = z_homing.get("calibration_time")
         calibrated, copy = z_homing.get("calibrated"), self.copy
         try:
             if not z_homing.get("available"):
@@ -78,25 +72,22 @@ class CalibrationKeeper:
             if copy is not None and (not calibrated or (when or 0) < copy.time):
                 if idle:
                     await self.klippy_apis.run_gcode(copy.command())
-                    await self.in_thread(calibration_file.sync, copy)
+                    await self._keep(copy.variables)
             elif calibrated and not self.holds(z_homing, self.variables_path):
-                await self._keep()
-        except (self.server.error, OSError) as e:
+                answer = await self.klippy_apis.query_objects(
+                    {"save_variables": ["variables"]}
+                )
+                saved = answer.get("save_variables", {})
+                await self._keep(saved.get("variables", {}))
+        except self.server.error as e:
             self.component.tell(
                 f"The Z calibration and its second copy could not be compared: {e}"
             )
 
-    def klippy_gone(self) -> None:
-        self.attending = False
-
-    def update(self, z_homing: Mapping[str, Any]) -> None:
-        """klippy's status has changed: what it has measured is kept at once."""
-        when = z_homing.get("calibration_time")
-        if not self.attending or when == self.seen or not z_homing.get("calibrated"):
-            return
-        self.seen = when
-        if not self.holds(z_homing):
-            self.component.eventloop.create_task(self._keep_new())
+    async def klippy_calibrated(self, variables: Mapping[str, Any]) -> None:
+        """klippy has measured and saved these variables, this moment."""
+        if await self._keep(variables):
+            self.component.tell(STORED)
 
     async def klippy_failed(self, message: str) -> None:
         """klippy does not start.  If it is for its variables, they are mended."""
@@ -122,32 +113,23 @@ class CalibrationKeeper:
             f" is kept as {os.path.basename(aside)}. Klipper restarts now."
         )
         # It had not come as far as its motors and heaters: this is one more boot.
-        await self.klippy_apis.do_restart("RESTART")
-
-    async def _keep_new(self) -> None:
         try:
-            if await self._keep():
-                self.component.tell(STORED)
+            await self.klippy_apis.do_restart("RESTART")
         except self.server.error as e:
-            logging.info(f"power_loss_recovery: calibration: {e}")
+            self.component.tell(f"Klipper did not restart ({e}): press RESTART.")
 
-    async def _keep(self) -> bool:
-        async with self._busy:
-            answer = await self.klippy_apis.query_objects(
-                {"save_variables": ["variables"]}
-            )
-            try:
-                copy = Calibration.from_klippy(
-                    answer["save_variables"]["variables"], self.variables_path
-                )
+    async def _keep(self, variables: Mapping[str, Any]) -> bool:
+        try:
+            copy = Calibration.from_klippy(variables, self.variables_path)
+            async with self._writing:
                 await self.in_thread(calibration_file.write, self.path, copy)
-            except (OSError, CalibrationError, KeyError) as e:
-                self.component.tell(
-                    f"No second copy of the Z calibration could be made: {e}. It may"
-                    " be lost in a power loss."
-                )
-                return False
-            self.copy = copy
+        except (OSError, CalibrationError) as e:
+            self.component.tell(
+                f"No second copy of the Z calibration could be made: {e}. It may be"
+                " lost in a power loss."
+            )
+            return False
+        self.copy = copy
         self.component.changed()
         return True
 

@@ -142,14 +142,12 @@ class PowerLossRecovery:
         mine = {name: status[name] for name in SUBSCRIPTION if name in status}
         if mine:
             self.tracker.update(mine)
-            self.calibration.update(self._z_homing())
 
     def _z_homing(self) -> Mapping[str, Any]:
         return self.tracker.status_of(NAMESPACE).get("z_homing") or {}
 
     async def _handle_gone(self) -> None:
         self.tracker.klippy_gone()
-        self.calibration.klippy_gone()
         self.resumer.cancel()
         self.changed()
 

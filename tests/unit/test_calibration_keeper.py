@@ -36,6 +36,8 @@ class KeeperBench(Bench):
         self.klippy_has(None)
 
     async def restart(self, command: str) -> str:
+        if self.klippy.gone:
+            raise self.server.error("Klippy Host not connected", 503)
         self.restarts.append(command)
         return "ok"
 
@@ -51,11 +53,15 @@ class KeeperBench(Bench):
             calibration_time=when, calibration_problem=problem, heights=None,
         )  # fmt: skip
 
-    def update(self) -> None:
-        """klippy tells its status."""
+    async def calibrate(self, when: int) -> None:
+        """klippy measures, calls us, and tells its status."""
+        self.klippy_has(when)
+        variables = self.klippy.status["save_variables"]["variables"]
+        await self.server.handlers["plr_calibrated"](variables=variables)
         self.plr._handle_update(
             {"power_loss_recovery": {"z_homing": dict(self.z_homing)}}, 0.0
         )
+        await self.settle()
 
     def kept(self) -> Calibration | None:
         return calibration_file.read(self.copy_path)
@@ -90,19 +96,15 @@ async def test_a_calibration_is_copied_at_once_and_the_owner_is_told(
 ) -> None:
     await bench.boot()
     assert bench.kept() is None and not bench.plr.status()["calibration"]["second_copy"]
-    bench.klippy_has(1000)
-    bench.update()
-    await bench.settle()
+    await bench.calibrate(1000)
     kept = bench.kept()
     assert kept is not None and kept.time == 1000
     assert kept.path == str(bench.variables)
     assert bench.said("a second copy of it")
     assert bench.plr.status()["calibration"]["second_copy"]
-    bench.klippy_has(900)  # measured later, by a clock that was set back
-    bench.update()
-    await bench.settle()
+    await bench.calibrate(2000)
     kept = bench.kept()
-    assert kept is not None and kept.time == 900
+    assert kept is not None and kept.time == 2000
 
 
 async def test_what_klippy_has_when_it_is_met_is_copied_silently(
@@ -120,7 +122,6 @@ async def test_nothing_is_written_while_nothing_changes(bench: KeeperBench) -> N
     bench.klippy_has(1000)
     await bench.boot()
     Path(bench.copy_path).unlink()
-    bench.update()
     await bench.event("klippy_disconnect")
     await bench.event("klippy_ready")
     assert not Path(bench.copy_path).exists()
@@ -148,12 +149,22 @@ async def test_what_klippy_lost_is_given_back(
     bench.klippy_has(has, problem)
     await bench.boot()
     assert bench.restored()
-    bench.klippy_has(1000)
-    bench.update()
-    await bench.settle()
     kept = bench.kept()
     assert kept is not None and kept.time == 1000
     assert not bench.said("is stored")
+
+
+async def test_what_is_given_back_is_noted_with_the_file_it_is_in_now(
+    bench: KeeperBench,
+) -> None:
+    bench.keep(1000)
+    moved = bench.variables.with_name("moved.cfg")
+    moved.touch()
+    settings = bench.klippy.status["configfile"]["settings"]
+    settings["save_variables"]["filename"] = str(moved)
+    await bench.boot()
+    kept = bench.kept()
+    assert bench.restored() and kept is not None and kept.path == str(moved)
 
 
 @pytest.mark.parametrize("state", ["printing", "paused"])
@@ -171,19 +182,6 @@ async def test_without_switches_nothing_is_given_back(bench: KeeperBench) -> Non
     bench.z_homing["available"] = False
     await bench.boot()
     assert not bench.restored() and bench.plr.status()["calibration"] is None
-
-
-async def test_an_older_calibration_does_not_replace_the_copy(
-    bench: KeeperBench,
-) -> None:
-    """What klippy reports between our subscription and our answer is not news."""
-    bench.keep(1000)
-    bench.klippy_has(900)
-    await bench.plr.component_init()
-    bench.update()
-    await bench.settle()
-    kept = bench.kept()
-    assert kept is not None and kept.time == 1000
 
 
 async def test_klippy_that_refuses_does_not_stop_the_rest(bench: KeeperBench) -> None:
@@ -204,10 +202,22 @@ async def test_a_disk_that_is_full_is_told(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(calibration_file, "write", full)
-    bench.klippy_has(1000)
     await bench.boot()
+    await bench.calibrate(1000)
     assert bench.said("No space left") and bench.said("may be lost")
+    assert not bench.said("is stored")
     assert not bench.plr.status()["calibration"]["second_copy"]
+
+
+async def test_a_calibration_that_makes_no_sense_is_not_kept(
+    bench: KeeperBench,
+) -> None:
+    await bench.boot()
+    await bench.calibrate(1000)
+    await bench.server.handlers["plr_calibrated"](variables={"z_offset_stepper_z": 1})
+    kept = bench.kept()
+    assert kept is not None and kept.time == 1000
+    assert bench.said("z_calibration_info is missing")
 
 
 async def failed(bench: KeeperBench, message: str = TROUBLE) -> None:
@@ -230,6 +240,17 @@ async def test_a_file_that_stops_klippy_is_mended_and_klippy_restarted(
     assert bench.said("Lost: name.") and bench.said("variables.cfg.broken-")
     await failed(bench)
     assert bench.restarts == ["RESTART"]
+
+
+async def test_the_owner_is_asked_to_restart_what_could_not_be(
+    bench: KeeperBench,
+) -> None:
+    bench.keep(1000)
+    await bench.plr.component_init()
+    bench.variables.write_bytes(b"[Vari")
+    bench.klippy.gone = True
+    await failed(bench)
+    assert bench.said("press RESTART") and b"z_offset" in bench.variables.read_bytes()
 
 
 async def test_other_troubles_of_klippy_are_left_to_it(bench: KeeperBench) -> None:

@@ -28,17 +28,28 @@ class Klippy:
     def __init__(self, config: dict[str, Any]) -> None:
         self.allVariables: dict[str, Any] = {"hours": 12}
         self.saves = 0
+        self.told: list[dict[str, Any]] = []
+        self.moonraker = True
         status = {"config": config}
         self.objects = {
             "save_variables": self,
             "gcode": SimpleNamespace(
                 create_gcode_command=lambda name, line, params: params
             ),
+            "webhooks": self,
             "configfile": SimpleNamespace(get_status=lambda eventtime: status),
         }
 
     def lookup_object(self, name: str, default: Any = None) -> Any:
         return self.objects.get(name, default)
+
+    command_error = RuntimeError
+
+    def call_remote_method(self, method: str, variables: dict[str, Any]) -> None:
+        if not self.moonraker:
+            raise self.command_error("not registered")
+        assert method == z_calibration.REMOTE_METHOD
+        self.told.append(json.loads(json.dumps(variables)))
 
     def cmd_SAVE_VARIABLE(self, params: dict[str, str]) -> None:
         self.saves += 1
@@ -71,6 +82,21 @@ def test_what_is_saved_is_loaded() -> None:
     assert problem == "" and made.time() == 1000
     assert heights == pytest.approx(HEIGHTS, abs=2e-6)
     assert klippy.saves == 1 and klippy.allVariables["hours"] == 12
+
+
+def test_moonraker_is_told_all_that_it_needs_to_give_it_back() -> None:
+    _, before = measured()
+    made, klippy = calibration()
+    assert "restored" in made.restore(before.told[0], NAMES)
+    assert klippy.allVariables == before.allVariables and klippy.told == []
+
+
+def test_without_moonraker_it_is_saved_and_said() -> None:
+    made, klippy = calibration()
+    assert made.save(HEIGHTS, NAMES)
+    klippy.moonraker = False
+    assert not made.save(HEIGHTS, NAMES)
+    assert made.load(NAMES)[1] == "" and klippy.saves == 2
 
 
 def test_with_a_clock_that_was_set_back_it_is_still_the_later_one() -> None:
