@@ -53,6 +53,7 @@ class PowerLossRecovery:
         register('PLR_Z_HOME', self.cmd_PLR_Z_HOME,
                  desc=self.cmd_PLR_Z_HOME_help)
         register('_PLR_ASSUME_Z', self.cmd_PLR_ASSUME_Z)
+        register('_PLR_RESTORE_CALIBRATION', self.cmd_PLR_RESTORE_CALIBRATION)
         for name, text in REMOTE_COMMANDS.items():
             register(name, self.cmd_remote, desc=text)
         handler = self.printer.register_event_handler
@@ -96,6 +97,9 @@ class PowerLossRecovery:
         except ValueError:
             raise gcmd.error("_PLR_ASSUME_Z: unable to parse BELOW")
         self.z_homing.assume_z(gcmd, z, below)
+    def cmd_PLR_RESTORE_CALIBRATION(self, gcmd):
+        # Used by Moonraker, which keeps a second copy of the calibration
+        self.z_homing.restore_calibration(gcmd)
     def cmd_remote(self, gcmd):
         webhooks = self.printer.lookup_object('webhooks')
         command = gcmd.get_command()

@@ -106,7 +106,7 @@ class ZHoming:
         self.calibration.set_fingerprint(self.motors.names(), self.z_position)
     def _handle_ready(self):
         heights, problem = self.load_calibration()
-        if problem and self.calibration.info():
+        if problem and self.calibration.time() is not None:
             # The owner can still repeat it; after a power loss it is too late
             self.gcode.respond_info("power_loss_recovery: " + problem)
     def _handle_home_rails_end(self, homing_state, rails):
@@ -121,7 +121,7 @@ class ZHoming:
         Returns {stepper: mm} or, in a printing file, None: nothing was done.
         """
         self._check_available(gcmd)
-        if not self._check_not_printing(gcmd):
+        if not self._check_not_printing(gcmd, 'PLR_Z_HOME MODE=CALIBRATE'):
             return None
         self._run_template('before_calibrate_gcode')
         if not self.motors.is_homed():
@@ -130,7 +130,11 @@ class ZHoming:
                 " and level the gantry first (G28, QUAD_GANTRY_LEVEL or"
                 " Z_TILT_ADJUST), then calibrate again.")
         heights = self._guarded(gcmd, self._calibrate)
-        self.calibration.save(heights, self.motors.names())
+        if not self.calibration.save(heights, self.motors.names()):
+            gcmd.respond_info(
+                "power_loss_recovery: Moonraker is not connected. Until it is,"
+                " there is no second copy of the calibration, and a power loss"
+                " can take it.")
         self._run_template('after_calibrate_gcode')
         return heights
     def _calibrate(self):
@@ -166,6 +170,18 @@ class ZHoming:
         found = self._find_switches(1)
         z = self._level(found, heights, self.adjust)
         self.motors.set_z(z + self.z_height_offset)
+    def restore_calibration(self, gcmd):
+        """Take the calibration that Moonraker has kept, if it is needed."""
+        self._check_available(gcmd)
+        if not self._check_not_printing(gcmd, gcmd.get_command()):
+            return
+        try:
+            stored = z_calibration.decode(gcmd.get('DATA', ''))
+        except ValueError as e:
+            raise gcmd.error("_PLR_RESTORE_CALIBRATION: DATA: %s" % (e,))
+        done = self.calibration.restore(stored, self.motors.names())
+        if done:
+            gcmd.respond_info("power_loss_recovery: " + done)
     def assume_z(self, gcmd, z, below):
         """Tell klippy that the nozzle is at this Z, and level the motors.
 
@@ -195,7 +211,7 @@ class ZHoming:
         return {'available': bool(self.motors.endstops),
                 'calibrated': heights is not None,
                 'calibration_problem': problem,
-                'calibration_time': self.calibration.info().get('time'),
+                'calibration_time': self.calibration.time(),
                 'heights': heights,
                 'z_position': self.z_position,
                 'last_result': self.measure.last_result}
@@ -280,9 +296,9 @@ class ZHoming:
             raise gcmd.error(
                 "PLR_Z_HOME: add a [save_variables] section to printer.cfg;"
                 " the calibration is stored there.")
-    def _check_not_printing(self, gcmd):
-        message = ("PLR_Z_HOME MODE=CALIBRATE is not done during a print: the"
-                   " stored calibration is kept. Run it before a print.")
+    def _check_not_printing(self, gcmd, what):
+        message = ("%s is not done during a print: the stored calibration is"
+                   " kept. Run it before a print." % (what,))
         sd = self.printer.lookup_object('virtual_sdcard', None)
         if sd is not None and sd.is_cmd_from_sd():
             # A line of a printing file must not stop the print

@@ -36,6 +36,9 @@ class Api:
                 f"/server/plr/{name}", RequestType.POST, getattr(self, f"_do_{name}")
             )
         server.register_remote_method("plr_command", self._handle_command)
+        server.register_remote_method(
+            "plr_calibrated", component.calibration.klippy_calibrated
+        )
 
     # Endpoints
 

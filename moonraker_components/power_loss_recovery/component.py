@@ -10,11 +10,15 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moonraker.common import KlippyState
+
 from . import journal_place, prompts
 from .api import Api
+from .calibration_keeper import CalibrationKeeper
 from .journal import Journal
 from .resumer import Resumer
 from .settings import Settings
@@ -64,6 +68,7 @@ class PowerLossRecovery:
             tell=self.tell,
         )
         self.resumer = Resumer(self, gcodes, folder)
+        self.calibration = CalibrationKeeper(self, folder)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
         self.subscription = SUBSCRIPTION
@@ -82,6 +87,7 @@ class PowerLossRecovery:
         for name in ("status_changed", "resume_progress"):
             server.register_notification(f"plr:plr_{name}")
         for event, handler in (
+            ("klippy_started", self._handle_started),
             ("klippy_ready", self._handle_ready),
             ("klippy_shutdown", self._handle_gone),
             ("klippy_disconnect", self._handle_gone),
@@ -92,6 +98,7 @@ class PowerLossRecovery:
         enabled = await self.database.get_item(NAMESPACE, "enabled", True)
         self.tracker.enabled = enabled is not False
         await self.tracker.load()
+        await self.calibration.load()
         self.worker = self.eventloop.create_task(self.tracker.run())
 
     async def on_exit(self) -> None:
@@ -107,6 +114,10 @@ class PowerLossRecovery:
 
     # klippy comes and goes
 
+    async def _handle_started(self, state: KlippyState) -> None:
+        if state == KlippyState.ERROR:
+            self.eventloop.create_task(self.calibration.klippy_failed(state.message))
+
     async def _handle_ready(self) -> None:
         # Awaited by Moonraker while it starts up klippy: the rest can wait.
         self.eventloop.create_task(self._attend())
@@ -114,8 +125,8 @@ class PowerLossRecovery:
     async def _attend(self) -> None:
         try:
             config = await self.klippy_apis.query_objects({"configfile": ["settings"]})
-            sections = config["configfile"]["settings"]
-            section = sections.get(NAMESPACE)
+            settings = config["configfile"]["settings"]
+            section = settings.get(NAMESPACE)
             if section is None:
                 self.set_error(
                     "printer.cfg has no [power_loss_recovery]: prints are not saved."
@@ -123,7 +134,7 @@ class PowerLossRecovery:
                 return
             self.tracker.configure(Settings.from_klippy(section))
             self.subscription = {**SUBSCRIPTION, **{
-                name: ["last_stats"] for name in sections if name.split()[0] == "mcu"
+                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
             }}  # fmt: skip
             status = await self.klippy_apis.subscribe_objects(
                 self.subscription, self._handle_update
@@ -134,7 +145,9 @@ class PowerLossRecovery:
             return
         self.last_error = ""
         state = status.get("print_stats", {}).get("state")
-        if self.tracker.pending is not None and state not in ("printing", "paused"):
+        idle = state not in ("printing", "paused")
+        await self.calibration.klippy_ready(self._z_homing(), settings, idle)
+        if self.tracker.pending is not None and idle:
             self._offer()
         self.changed()
 
@@ -143,6 +156,9 @@ class PowerLossRecovery:
         mine = {name: status[name] for name in self.subscription if name in status}
         if mine:
             self.tracker.update(mine)
+
+    def _z_homing(self) -> Mapping[str, Any]:
+        return self.tracker.status_of(NAMESPACE).get("z_homing") or {}
 
     async def _handle_gone(self) -> None:
         self.tracker.klippy_gone()
@@ -187,6 +203,7 @@ class PowerLossRecovery:
 
     def status(self) -> dict[str, Any]:
         pending, printing = self.tracker.pending, self.tracker.printing
+        z_homing = self._z_homing()
         record = None
         # While another print is being prepared, what is kept is not of that print.
         if pending is not None and (
@@ -199,6 +216,9 @@ class PowerLossRecovery:
             "state": self.state(),
             "enabled": self.tracker.enabled,
             "record": record,
+            "calibration": prompts.calibration(
+                z_homing, time.time(), self.calibration.holds(z_homing)
+            ),
             "step": self.resumer.step,
             "last_save_reason": self.tracker.last_reason,
             "saving": self.tracker.saving(),

@@ -61,13 +61,52 @@ def details(job: Job, record: Record, now: float, boot_id: str) -> dict[str, Any
 
 def saved_state(status: Mapping[str, Any]) -> str:
     """Answers PLR_QUERY_SAVED_STATE.  `status`: as server.plr.status gives it."""
-    text = "Saving is on. "
+    texts = ["Saving is on."]
     if not status["enabled"]:
-        text = "Saving is off (PLR_ENABLE turns it on). "
+        texts = ["Saving is off (PLR_ENABLE turns it on)."]
     if status["record"] is None:
-        return text + "There is no interrupted print."
-    what = "Saved" if status["state"] == "printing" else "Interrupted"
-    return f"{text}{what}: {status['record']['summary']}."
+        texts.append("There is no interrupted print.")
+    else:
+        what = "Saved" if status["state"] == "printing" else "Interrupted"
+        texts.append(f"{what}: {status['record']['summary']}.")
+    if status["calibration"] is not None:
+        texts.append(status["calibration"]["summary"])
+    return " ".join(texts)
+
+
+def calibration(
+    z_homing: Mapping[str, Any], now: float, copied: bool
+) -> dict[str, Any] | None:
+    """The stored heights of the Z+ switches; None on a machine without switches.
+
+    z_homing: status of klippy's extra.  copied: there is a second copy of them.
+    """
+    if not z_homing.get("available"):
+        return None
+    heights = z_homing.get("heights") or {}
+    when = z_homing.get("calibration_time")
+    problem = z_homing.get("calibration_problem")
+    if problem or not heights:
+        summary = _plain(f"Z calibration: {problem or 'none.'}")
+    else:
+        (first, reference), *others = heights.items()
+        places = [f"{first} {reference:.3f} mm (the reference)"] + [
+            f"{name} {height:.3f} mm ({height - reference:+.3f})"
+            for name, height in others
+        ]
+        age = ago(now - when) if isinstance(when, (int, float)) else ago(-1)
+        kept = "" if copied else " There is no second copy of it."
+        summary = f"Z calibrated {age}, switches at: {', '.join(places)}.{kept}"
+    return {
+        "calibrated": bool(heights) and not problem,
+        "calibrated_at": when,
+        "problem": problem or "",
+        "heights": heights,
+        "reference_height": next(iter(heights.values()), None),
+        "z_position": z_homing.get("z_position"),
+        "second_copy": copied,
+        "summary": summary,
+    }
 
 
 def offer(job: Job, record: Record, now: float) -> list[str]:

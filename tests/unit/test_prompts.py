@@ -93,5 +93,44 @@ def test_the_saved_state_is_told(
     known = {
         "enabled": enabled, "state": status,
         "record": None if summary is None else {"summary": summary},
+        "calibration": None,
     }  # fmt: skip
     assert said in prompts.saved_state(known)
+
+
+Z_HOMING = {
+    "available": True, "calibrated": True, "calibration_problem": "",
+    "calibration_time": NOW - 3 * 86400, "z_position": 232.0,
+    "heights": {"stepper_z": 231.9, "stepper_z1": 232.3, "stepper_z2": 231.85},
+}  # fmt: skip
+IDLE = {"enabled": True, "state": "idle", "record": None}
+
+
+def test_the_calibration_is_told_with_its_heights_and_its_age() -> None:
+    found = prompts.calibration(Z_HOMING, NOW, True)
+    assert found is not None and found["calibrated"] and found["second_copy"]
+    assert found["reference_height"] == 231.9
+    said = prompts.saved_state({**IDLE, "calibration": found})
+    assert said == (
+        "Saving is on. There is no interrupted print. Z calibrated 3 days ago, switches"
+        " at: stepper_z 231.900 mm (the reference), stepper_z1 232.300 mm (+0.400),"
+        " stepper_z2 231.850 mm (-0.050)."
+    )
+    found = prompts.calibration(Z_HOMING, NOW, False)
+    assert found is not None and "no second copy" in found["summary"]
+
+
+def test_a_calibration_that_cannot_be_used_is_told_with_the_reason() -> None:
+    broken = {
+        **Z_HOMING, "calibrated": False, "heights": None,
+        "calibration_problem": "no calibration is stored.\n// action:x",
+    }  # fmt: skip
+    found = prompts.calibration(broken, NOW, False)
+    assert found is not None and not found["calibrated"]
+    assert "Z calibration: no calibration is stored. // " in found["summary"]
+    assert found["reference_height"] is None
+
+
+def test_a_machine_without_switches_has_no_calibration() -> None:
+    assert prompts.calibration({**Z_HOMING, "available": False}, NOW, True) is None
+    assert prompts.calibration({}, NOW, True) is None

@@ -19,6 +19,7 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
                                      a Z+ switch fails, see SwitchFaults
     {"do": "noise", "sigma": MM}     repeatability of all healthy switches
     {"do": "disconnect", "motor": M} a motor that no longer turns
+    {"do": "connect", "motor": M}    and one that turns again
     {"do": "state"}                  where everything is
     {"do": "range", "since": S}      lowest and highest place of each Z motor
     {"do": "dump", "path": PATH}     write the trace for the oracle
@@ -185,6 +186,10 @@ class Machine:
 
     def do_disconnect(self, motor: str) -> dict:
         self.world.motors[motor].disconnect(world_clock())
+        return {}
+
+    def do_connect(self, motor: str) -> dict:
+        self.world.motors[motor].connect(world_clock())
         return {}
 
     # What is true

@@ -89,7 +89,8 @@ class Motor:
     befores: list[int] = field(default_factory=list)  # net steps before it
     jumps: list[tuple[int, float]] = field(default_factory=list)
     net: int = 0  # net steps of all chunks
-    slips_at: int = NEVER  # steps after this clock do not turn it
+    slips_at: int = NEVER  # steps after this clock do not turn it,
+    grips_at: int = NEVER  # until this one
     origin: float = 0.0  # position where the phase is zero, on the rotor's lattice
 
     def __post_init__(self) -> None:
@@ -148,13 +149,23 @@ class Motor:
         return self.base_at(clock) + self._turned_at(clock) * self.step_mm
 
     def _turned_at(self, clock: int) -> int:
-        return self.net_at(min(clock, self.slips_at))
+        missed = self.net_at(min(clock, self.grips_at)) - self.net_at(
+            min(clock, self.slips_at)
+        )
+        return self.net_at(clock) - missed
 
     def at_many(self, clocks: np.ndarray) -> np.ndarray:
         """Positions (mm) at a sorted array of clocks."""
         clocks = np.asarray(clocks, np.int64)
-        turned = self._nets(np.minimum(clocks, self.slips_at))
+        turned = self._nets(clocks) - self._missed(clocks)
         return self._bases(clocks) + turned * self.step_mm
+
+    def _missed(self, clocks: np.ndarray) -> np.ndarray:
+        """Net steps that did not turn it, until each of these sorted clocks."""
+        if self.slips_at == NEVER:
+            return np.zeros(len(clocks), np.int64)
+        begin = self._nets(np.minimum(clocks, self.slips_at))
+        return self._nets(np.minimum(clocks, self.grips_at)) - begin
 
     def _bases(self, clocks: np.ndarray) -> np.ndarray:
         times = np.array([t for t, _ in self.jumps], np.int64)
@@ -202,8 +213,12 @@ class Motor:
         return snap
 
     def disconnect(self, clock: int) -> None:
-        """Steps no longer turn it: a broken wire, or a coupling that slips."""
+        """Steps no longer turn it: a coupling that slips.  Once in its life."""
         self.slips_at, self.snaps = clock, False
+
+    def connect(self, clock: int) -> None:
+        """The coupling is tight again, wherever the motor now stands."""
+        self.grips_at = clock
 
     def phase_at(self, clock: int) -> int:
         return self.net_at(clock) - self.phase
@@ -244,8 +259,7 @@ class Motor:
         """Clocks and positions (mm) of all steps and jumps in [begin, end]."""
         times, net = self.expand(begin, end)
         jump_t = np.array([t for t, _ in self.jumps], np.int64)
-        net = np.where(times > self.slips_at, self._turned_at(end), net)
-        positions = self._bases(times) + net * self.step_mm
+        positions = self._bases(times) + (net - self._missed(times)) * self.step_mm
         inside = (jump_t > begin) & (jump_t <= end)
         extra_t = np.concatenate(([begin], jump_t[inside]))
         extra_p = np.array([self.at(int(t)) for t in extra_t])

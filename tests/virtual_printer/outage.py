@@ -122,9 +122,13 @@ def run_interrupted(
 
 
 def calibrate(printer: VirtualPrinter) -> None:
-    """As an owner does once, days before: the kernel has written it out since."""
+    """As an owner does once, until it is said to survive a power loss."""
     printer.gcode("PLR_Z_HOME MODE=CALIBRATE")
-    printer.disk.settle(printer.data / "config" / "variables.cfg")
+    printer.wait(
+        "the second copy of the calibration",
+        lambda: printer.get("/server/plr/status")["calibration"]["second_copy"],
+        10,
+    )
 
 
 def judge(undisturbed: Undisturbed, outcome: Outcome) -> oracle.Verdict:

@@ -18,10 +18,11 @@ class SwitchFaults:
     it says must not depend on who asked before.
 
     pressed: always.  never: not even at the top.  sticky: once it has stopped a
-    motor, for good.  bounce: opens and closes within BOUNCE mm after it closed.
+    motor, for good.  once: does not close again after that.  bounce: opens and
+    closes within BOUNCE mm after it closed.
     """
 
-    KINDS = ("", "pressed", "never", "sticky", "bounce")
+    KINDS = ("", "pressed", "never", "sticky", "once", "bounce")
 
     def __init__(self, seed: int) -> None:
         self.kinds: dict[str, str] = {}
@@ -42,7 +43,7 @@ class SwitchFaults:
 
     def stopped(self, pin: str, clock: int) -> None:
         """The switch was found closed at this clock, and has ended a move."""
-        if self.kinds.get(pin) == "sticky":
+        if self.kinds.get(pin) in ("sticky", "once"):
             self._stuck.setdefault(pin, clock)
 
     def apply(self, pin: str, clocks: np.ndarray, above: np.ndarray) -> np.ndarray:
@@ -57,5 +58,6 @@ class SwitchFaults:
             is_open = self._chatter[clocks // CHATTER % len(self._chatter)]
             return closed & ~((above < BOUNCE) & is_open)
         if pin in self._stuck:
-            return closed | (clocks >= self._stuck[pin])
+            later = clocks >= self._stuck[pin]
+            return closed & ~later if kind == "once" else closed | later
         return closed

@@ -298,3 +298,12 @@ def test_a_motor_that_is_disconnected_stands_and_its_past_stays_true() -> None:
     motor.jump(3_000, -1.0)
     assert motor.energise(4_000) == 0.0
     assert motor.at(5_000) == pytest.approx(4.0 + 49 * STEP)
+    motor.connect(6_000)
+    past = motor.history(0, 5_000)
+    motor.push(7_000, 10, 20, 0, True)
+    assert motor.at(10_000) == pytest.approx(4.0 + 69 * STEP)
+    assert motor.at_many(np.array([5_000, 7_100, 10_000])) == pytest.approx(
+        [motor.at(c) for c in (5_000, 7_100, 10_000)]
+    )
+    assert motor.history(0, 10_000)[1][-1] == pytest.approx(motor.at(10_000))
+    assert np.array_equal(motor.history(0, 5_000)[1], past[1])

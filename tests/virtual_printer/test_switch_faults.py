@@ -51,6 +51,17 @@ def test_a_bouncing_switch_says_the_same_whoever_asked_before() -> None:
     assert list(at_once) == backwards[::-1]
 
 
+def test_a_switch_that_closes_once_does_not_close_again() -> None:
+    faults = SwitchFaults(1)
+    faults.set(PIN, "once")
+    assert np.array_equal(faults.apply(PIN, CLOCKS, ABOVE), CLOSED)
+    stopped = int(CLOCKS[150])
+    faults.stopped(PIN, stopped)
+    expected = CLOSED & (CLOCKS < stopped)
+    assert expected.any() and not np.array_equal(expected, CLOSED)
+    assert np.array_equal(faults.apply(PIN, CLOCKS, ABOVE), expected)
+
+
 def test_a_sticky_switch_stays_closed_once_it_has_stopped_a_motor() -> None:
     faults = SwitchFaults(1)
     faults.set(PIN, "sticky")
