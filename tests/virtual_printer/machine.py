@@ -40,7 +40,8 @@ import numpy as np
 
 from . import trace
 from .controller import Controller
-from .mcu import Firmware, world_clock
+from .mcu import Firmware
+from .mcu_core import world_clock
 from .protocol import CLOCK_FREQ
 from .world import BED, FILAMENT_DIAMETER, HEATER_PINS, Z_CORNERS, World
 

@@ -15,7 +15,8 @@ from .board import (
     Board,
     encoded,
 )
-from .mcu import DICTIONARY, STATS_PERIOD, TOO_LATE
+from .mcu import TOO_LATE
+from .mcu_core import DICTIONARY, STATS_PERIOD
 from .protocol import ADC_MAX, MOVE_COUNT
 from .world import adc_fraction
 
