@@ -22,7 +22,7 @@ RESPONSES = {m.msgid: m for m in DICTIONARY.responses.values()}
 PIN = DICTIONARY.pins
 
 
-def encoded(name: str, *args: int) -> bytes:
+def encoded(name: str, *args: int | bytes) -> bytes:
     return COMMANDS[name].encode(args)
 
 

@@ -297,8 +297,11 @@ def main() -> None:
     parser.add_argument("--z-motors", type=int, default=4)
     parser.add_argument("--floating-bed", action="store_true")
     parser.add_argument("--cartesian", action="store_true")
+    parser.add_argument("--lead-screws", action="store_true")
     args = parser.parse_args()
-    world = World(args.seed, args.z_motors, args.floating_bed, args.cartesian)
+    world = World(
+        args.seed, args.z_motors, args.floating_bed, args.cartesian, args.lead_screws
+    )
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Steps are evaluated late without harm, but the host wants answers in time.
     with contextlib.suppress(OSError):

@@ -23,6 +23,7 @@ from functools import partial
 
 from .mcu_motion import Motion, TrSync
 from .mcu_pins import Pins
+from .mcu_uart import Uarts
 from .protocol import CLOCK_FREQ
 from .world import Output, World
 
@@ -37,7 +38,7 @@ CATCH_UP = 4
 MISSED = "Missed scheduling of next digital out event"
 
 
-class Firmware(Motion, Pins):
+class Firmware(Motion, Pins, Uarts):
     """One power-on of the micro-controller.
 
     patience: ticks by which a homing move that nobody extends ends later.

@@ -75,7 +75,9 @@ class Motion(Core):
         if first <= self.settled:
             raise CommandError("Timer too close")
         motor = self.world.motors[s.motor]
-        s.last = motor.push(first - interval, interval, count, add, s.direction)
+        # With the coils the other way round, the DIR pin means the other way.
+        up = s.direction != motor.reversed
+        s.last = motor.push(first - interval, interval, count, add, up)
         s.busy = s.last
 
     def cmd_set_next_step_dir(self, oid: int, direction: int) -> None:
@@ -90,8 +92,9 @@ class Motion(Core):
 
     def cmd_stepper_get_position(self, oid: int) -> None:
         s = self._oid(oid, Stepper)
-        net = self.world.motors[s.motor].net_at(self.now())
-        self.send("stepper_position", oid, net - s.zero)
+        motor = self.world.motors[s.motor]
+        net = motor.net_at(self.now()) - s.zero
+        self.send("stepper_position", oid, -net if motor.reversed else net)
 
     def _stop(self, s: Stepper, clock: int) -> None:
         self.world.motors[s.motor].stop_at(clock)
