@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moonraker_components.power_loss_recovery import plan, purge
+from moonraker_components.power_loss_recovery import plan, purge, rotor
 from moonraker_components.power_loss_recovery.plan import Facts, Plan, Refusal, Step
 from moonraker_components.power_loss_recovery.record import Record
 from tests.unit.samples import FACTS, JOB, LINE, OBJECTS, head, record, state
@@ -169,6 +169,36 @@ def test_z_that_klippy_knows_is_not_assumed_again() -> None:
     assert "_PLR_ASSUME_Z" not in step(made, "lift").script
     assert heights(made, 33.0)[0] == ("lift", 33.0, 43.0)
     assert "_PLR_ASSUME_Z Z=0.4000" in step(make(), "lift").script.split("\n")[0]
+
+
+def test_without_switches_the_snap_of_the_rotors_is_taken_out() -> None:
+    phases = {"stepper_z": (8, 64), "stepper_z1": (24, 64)}
+    rec = record(z_range=(0.4, 0.4), z_phases=phases)
+    motor = rotor.Motor(step_dist=0.0025, cycle=64, phase=0, moved=0)
+    facts = replace(FACTS, z_switches=False, z_motors=dict.fromkeys(phases, motor))
+    made = make(rec, facts)
+    first = step(made, "lift").script.split("\n")[0]
+    assert first == "_PLR_ASSUME_Z Z=0.3800 BELOW=stepper_z1:0.0400"
+    assert made.z == {"measured": False, "estimate": pytest.approx(0.38),
+                      "bound": pytest.approx(0.008)}  # fmt: skip
+    assert any("in doubt by 0.01 mm" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("strategy", "calibrated", "measured"), [
+    ("auto", True, True), ("auto", False, False), ("assume", True, False),
+    ("measure", True, True),
+])  # fmt: skip
+def test_the_owner_says_where_z_comes_from(
+    strategy: str, calibrated: bool, measured: bool
+) -> None:
+    made = make(facts=replace(FACTS, z_strategy=strategy, z_calibrated=calibrated))
+    assert ("true_z" in names(made)) is measured
+    assert made.z["measured"] is measured
+
+
+def test_z_that_must_be_measured_and_cannot_be_is_refused() -> None:
+    with pytest.raises(Refusal, match="PLR_Z_HOME MODE=CALIBRATE"):
+        make(facts=replace(FACTS, z_strategy="measure", z_calibrated=False))
 
 
 def test_nothing_of_the_old_print_bends_the_sequence() -> None:

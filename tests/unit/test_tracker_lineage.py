@@ -147,13 +147,13 @@ async def test_where_a_resume_leaves_z_is_kept(bench: Bench) -> None:
     await interrupted(bench)
     pending = bench.tracker.pending
     assert pending is not None
-    await bench.tracker.note_z(pending.job_id, 25.0)
+    await bench.tracker.note_z(pending.job_id, 25.0, {})
     assert bench.saved() == replace(pending.record, toolhead_z=25.0)
     bench.calls.clear()
-    await bench.tracker.note_z(pending.job_id, 25.0)
-    await bench.tracker.note_z(b"B" * 16, 1.0)
-    await bench.tracker.note_z(pending.job_id, float("nan"))
+    await bench.tracker.note_z(pending.job_id, 25.0, {})
+    await bench.tracker.note_z(b"B" * 16, 1.0, {})
+    await bench.tracker.note_z(pending.job_id, float("nan"), {})
     assert "write" not in bench.calls
     bench.broken = JournalError("the disk is full")
-    await bench.tracker.note_z(pending.job_id, 30.0)
+    await bench.tracker.note_z(pending.job_id, 30.0, {})
     assert any("disk is full" in t for t in bench.told)
