@@ -13,6 +13,8 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
     {"do": "cut", "kill": [PGID...]} cut now
     {"do": "brown_out", "usb": BOOL} all but the host loses power for a moment; with
                                      usb the port goes away, else it stays open
+    {"do": "drivers_off"}            the motors' supply is off for a moment; the
+                                     micro-controllers have their own
     {"do": "ac", "ok": BOOL}         the AC-detect pin
     {"do": "sag", "drops": [MM...]}  corners sag now, without a power cut
     {"do": "switch", "pin": PIN, "kind": KIND, "sigma": MM}
@@ -165,6 +167,10 @@ class Machine:
         self._begin_session()
         for controller in self.controllers:
             controller.firmware.send("starting")
+        return {}
+
+    def do_drivers_off(self) -> dict:
+        self.world.motors_off(world_clock())
         return {}
 
     def do_ac(self, ok: bool) -> dict:
