@@ -111,7 +111,7 @@ extra = pytest.mark.parametrize(
     "path", sources(sorted(EXTRA.glob("*.py"))), ids=lambda p: p.name
 )
 # Of Python 2.7 and 3 alike
-EXTRA_IMPORTS = {"collections", "logging", "math", "sys", "time"}
+EXTRA_IMPORTS = {"collections", "logging", "math", "re", "sys", "time"}
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}
 

@@ -13,6 +13,8 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
     {"do": "cut", "kill": [PGID...]} cut now
     {"do": "brown_out", "usb": BOOL} all but the host loses power for a moment; with
                                      usb the port goes away, else it stays open
+    {"do": "shutdown", "reason": TEXT}
+                                     the first board shuts itself down
     {"do": "ac", "ok": BOOL}         the AC-detect pin
     {"do": "sag", "drops": [MM...]}  corners sag now, without a power cut
     {"do": "switch", "pin": PIN, "kind": KIND, "sigma": MM}
@@ -20,6 +22,8 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
     {"do": "noise", "sigma": MM}     repeatability of all healthy switches
     {"do": "disconnect", "motor": M} a motor that no longer turns
     {"do": "state"}                  where everything is
+    {"do": "at", "since_on": [S...]} where the nozzle was, seconds after power-on: the
+                                     first board's print times
     {"do": "range", "since": S}      lowest and highest place of each Z motor
     {"do": "dump", "path": PATH}     write the trace for the oracle
     {"do": "quit"}
@@ -166,6 +170,11 @@ class Machine:
             controller.firmware.send("starting")
         return {}
 
+    def do_shutdown(self, reason: str) -> dict:
+        if self.firmware is not None:
+            self.firmware.shutdown(reason)
+        return {}
+
     def do_ac(self, ok: bool) -> dict:
         self.world.ac_ok = ok
         return {}
@@ -203,6 +212,11 @@ class Machine:
             "fan": self._fan(now),
             "shutdown": self.firmware.shutdown_reason if self.firmware else None,
         }
+
+    def do_at(self, since_on: list[float]) -> dict:
+        begin = self.sessions[-1][0]
+        clocks = [begin + int(s * CLOCK_FREQ) for s in since_on]
+        return {"nozzle": [self.world.nozzle(clock) for clock in clocks]}
 
     def do_range(self, since: float) -> dict:
         begin, now = int(since * CLOCK_FREQ), world_clock()
