@@ -7,13 +7,14 @@ Start and end, klippy that comes and goes, what people are told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import prompts
+from . import prompts, stopped
 from .api import Api
 from .journal import Journal
 from .resumer import Resumer
@@ -72,7 +73,7 @@ class PowerLossRecovery:
             server.register_notification(f"plr:plr_{name}")
         for event, handler in (
             ("klippy_ready", self._handle_ready),
-            ("klippy_shutdown", self._handle_gone),
+            ("klippy_shutdown", self._handle_shutdown),
             ("klippy_disconnect", self._handle_gone),
         ):
             server.register_event_handler(f"server:{event}", handler)
@@ -128,6 +129,16 @@ class PowerLossRecovery:
         mine = {name: status[name] for name in SUBSCRIPTION if name in status}
         if mine:
             self.tracker.update(mine)
+
+    async def _handle_shutdown(self) -> None:
+        await self._handle_gone()
+        self.eventloop.create_task(self._note_stopped())
+
+    async def _note_stopped(self) -> None:
+        with contextlib.suppress(self.server.error):
+            mark = await stopped.ask(self.klippy_apis.query_objects)
+            if mark is not None:
+                self.tracker.note_stopped(mark)
 
     async def _handle_gone(self) -> None:
         self.tracker.klippy_gone()

@@ -64,7 +64,9 @@ class Tracker:
         self._last_mark: Mapping[str, Any] | None = None
         self._last_save = self._retry_at = float("-inf")
         self._stored_job: bytes | None = None
-        self._last_words: tuple[Printing, Mapping[str, Any]] | None = None
+        # What is still to be saved of a print that klippy no longer runs, and why
+        self._last_words: tuple[Printing, Mapping[str, Any], str] | None = None
+        self._interrupted: Printing | None = None
         self._ending: dict[bytes, str] = {}  # jobs not yet closed in the journal
 
     # What comes in
@@ -75,7 +77,7 @@ class Tracker:
 
     async def klippy_ready(self, status: Mapping[str, Mapping[str, Any]]) -> None:
         """`status`: the first one of this klippy."""
-        self._deaf, self._last_words = False, None
+        self._deaf, self._last_words, self._interrupted = False, None, None
         stats, pending = status.get("print_stats", {}), self.pending
         if pending is not None and stats.get("state") in ("complete", "cancelled"):
             name = str(stats.get("filename") or "")
@@ -103,13 +105,23 @@ class Tracker:
         """The print under way, if any, is interrupted from here on."""
         current, mark = self.printing, self.history.select()
         if current is not None and mark is not None and self.enabled:
-            self._last_words = (current, mark)
+            self._last_words = (current, mark, "interrupted")
+        self._interrupted = current or self._interrupted
         self._deaf = True
         self._sessions += 1
         self._status.clear()
         self.printing = None
         self.history.clear()
         self._wake.set()
+
+    def note_stopped(self, mark: Mapping[str, Any]) -> None:
+        """klippy is shut down: the extra's last mark, of where the motors stopped."""
+        current = self._interrupted
+        if current is None or not self.enabled:
+            return
+        if (mark["job"], mark["file_path"]) == (current.number, current.printed):
+            self._last_words = (current, mark, "stop")
+            self._wake.set()
 
     def status_of(self, name: str) -> Mapping[str, Any]:
         return self._status.get(name, {})
@@ -216,8 +228,8 @@ class Tracker:
                 await self._follow(mark, False)
                 return
             if mark is not None and self.enabled:
-                self._last_words = (self.printing, mark)
-            self.printing = None
+                self._last_words = (self.printing, mark, "interrupted")
+            self._interrupted, self.printing = self.printing, None
             await self._save_last_words()
             self.changed()
 
@@ -228,7 +240,7 @@ class Tracker:
     async def _save_last_words(self) -> None:
         words = self._last_words
         if words is not None:
-            await self._save(*words, "interrupted")
+            await self._save(*words)
             if self._last_words is words:
                 self._last_words = None
             self.changed()

@@ -92,7 +92,7 @@ def test_what_is_pure_is_listed() -> None:
     """A new module of the component is looked at, and put on one of the sides."""
     shells = {
         *GLUE, "files.py", "journal.py", "journal_file.py", "lineage.py",
-        "recovery.py", "sequence.py", "tracker.py",
+        "recovery.py", "sequence.py", "stopped.py", "tracker.py",
     }  # fmt: skip
     assert {path.name for path in COMPONENT.glob("*.py")} == shells | set(PURE)
 
