@@ -8,7 +8,7 @@
 # Moonraker.  It reads and writes no file and decides nothing.
 import logging
 
-from . import marks, z_homing, z_phase
+from . import marks, stop, z_homing, z_phase
 
 REMOTE_METHOD = 'plr_command'
 # Commands that Moonraker carries out, and what HELP says about them
@@ -47,6 +47,7 @@ class PowerLossRecovery:
             'mark_interval', .25, minval=.05, maxval=5.)
         self.z_phase = z_phase.ZPhase(self.printer)
         self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
+        self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
         self.z_homing = z_homing.ZHoming(config)
         self.trouble = ""
         register = self.gcode.register_command
@@ -58,7 +59,7 @@ class PowerLossRecovery:
             register(name, self.cmd_remote, desc=text)
         handler = self.printer.register_event_handler
         handler('klippy:ready', self._handle_ready)
-        handler('klippy:shutdown', self.marks.note_shutdown)
+        handler('klippy:shutdown', self.stop.note_shutdown)
         handler('virtual_sdcard:reset_file', self.marks.note_reset)
     def _handle_ready(self):
         try:
@@ -69,6 +70,12 @@ class PowerLossRecovery:
             self.trouble = ("prints are not saved: this Klipper looks"
                             " different (%s)" % (e,))
             self.gcode.respond_info("power_loss_recovery: " + self.trouble)
+            return
+        if self.marks.is_approximate:
+            self.gcode.respond_info(
+                "power_loss_recovery: this Klipper's virtual_sdcard looks"
+                " different: the saved place is approximate, and some"
+                " lines may be printed twice after a power loss.")
     cmd_PLR_Z_HOME_help = "Home Z on the Z+ switches: MODE=CALIBRATE|RESUME"
     def cmd_PLR_Z_HOME(self, gcmd):
         mode = gcmd.get('MODE', '').upper()
@@ -130,6 +137,8 @@ class PowerLossRecovery:
         return {
             'trouble': self.trouble or self.marks.failed,
             'mark': mark,
+            'stopped': self.stop.mark,
+            'approximate': self.marks.is_approximate,
             'pending_marks': len(self.marks.queue),
             'z_homing': self.z_homing.get_status(),
             'z_motors': z_motors,

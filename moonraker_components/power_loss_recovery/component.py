@@ -7,6 +7,7 @@ Start and end, klippy that comes and goes, what people are told.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import journal_place, prompts
+from . import journal_place, prompts, stopped
 from .api import Api
 from .calibration_keeper import CalibrationKeeper
 from .journal import Journal
@@ -89,7 +90,7 @@ class PowerLossRecovery:
         for event, handler in (
             ("klippy_started", self._handle_started),
             ("klippy_ready", self._handle_ready),
-            ("klippy_shutdown", self._handle_gone),
+            ("klippy_shutdown", self._handle_shutdown),
             ("klippy_disconnect", self._handle_gone),
         ):
             server.register_event_handler(f"server:{event}", handler)
@@ -159,6 +160,16 @@ class PowerLossRecovery:
 
     def _z_homing(self) -> Mapping[str, Any]:
         return self.tracker.status_of(NAMESPACE).get("z_homing") or {}
+
+    async def _handle_shutdown(self) -> None:
+        await self._handle_gone()
+        self.eventloop.create_task(self._note_stopped())
+
+    async def _note_stopped(self) -> None:
+        with contextlib.suppress(self.server.error):
+            mark = await stopped.ask(self.klippy_apis.query_objects)
+            if mark is not None:
+                self.tracker.commit(mark, "stop")
 
     async def _handle_gone(self) -> None:
         self.tracker.klippy_gone()

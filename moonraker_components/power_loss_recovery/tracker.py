@@ -66,7 +66,8 @@ class Tracker:
         self._last_mark: Mapping[str, Any] | None = None
         self._last_paused = False
         self._retry_at = float("-inf")
-        self._last_words: tuple[Printing, Mapping[str, Any]] | None = None
+        # What is still to be saved of it, and why
+        self._last_words: tuple[Printing, Mapping[str, Any], str] | None = None
 
     @property
     def pending(self) -> Pending | None:
@@ -116,14 +117,14 @@ class Tracker:
         self._force = self.printing is not None
         self._wake.set()
 
-    def commit(self, mark: Mapping[str, Any]) -> None:
+    def commit(self, mark: Mapping[str, Any], reason: str) -> None:
         """Save just this mark, without delay or limit: the power is failing, or the
         motors were stopped there.  Also of a print whose klippy is gone."""
         current = self.printing or self._gone
         if current is None or not self.enabled:
             return
         if (mark["job"], mark["file_path"]) == (current.number, current.printed):
-            self._last_words = (current, mark)
+            self._last_words = (current, mark, reason)
             self._wake.set()
 
     def klippy_gone(self) -> None:
@@ -132,7 +133,7 @@ class Tracker:
         if self.printing is not None:
             self._gone = self.printing
             if mark is not None:
-                self.commit(mark)
+                self.commit(mark, "interrupted")
         self._deaf = True
         self._sessions += 1
         self._status.clear()
@@ -231,8 +232,8 @@ class Tracker:
                 await self._follow(mark, False)
                 return
             if mark is not None and self.enabled:
-                self._last_words = (self.printing, mark)
-            self.printing = None
+                self._last_words = (self.printing, mark, "interrupted")
+            self._gone, self.printing = self.printing, None
             await self._save_last_words()
             self.changed()
 
@@ -243,7 +244,7 @@ class Tracker:
     async def _save_last_words(self) -> None:
         words = self._last_words
         if words is not None:
-            await self._save(*words, "interrupted")
+            await self._save(*words)
             if self._last_words is words:
                 self._last_words = None
             self.changed()

@@ -97,7 +97,7 @@ def test_what_is_pure_is_listed() -> None:
     shells = {
         *GLUE, "calibration_file.py", "files.py", "journal.py", "journal_file.py",
         "journal_place.py", "keeper.py", "lineage.py", "recovery.py", "sequence.py",
-        "tracker.py", "trouble.py",
+        "stopped.py", "tracker.py", "trouble.py",
     }  # fmt: skip
     assert {path.name for path in COMPONENT.glob("*.py")} == shells | set(PURE)
 
@@ -117,7 +117,7 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "collections", "json", "logging", "math", "sys", "time",
+    "binascii", "collections", "json", "logging", "math", "re", "sys", "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}

@@ -243,3 +243,36 @@ async def test_the_files_of_a_resume_go_after_the_close(bench: Bench) -> None:
     bench.calls.clear()
     await bench.see("complete", pending_marks=0)
     assert bench.calls.index("close_job") < bench.calls.index("remove_resume_files")
+async def test_where_the_motors_stopped_is_saved_as_it_is(bench: Bench) -> None:
+    await bench.see(file_position=LINES[3])
+    bench.tracker.klippy_gone()
+    path = str(bench.root / "part.gcode")
+    stop = mark(file_path=path, file_position=LINES[2], fraction=0.5, toolhead_z=7.0)
+    bench.tracker.commit(stop, "stop")
+    await bench.settle()
+    saved = bench.saved()
+    assert saved is not None and bench.tracker.last_reason == "stop"
+    assert (saved.file_position, saved.fraction) == (LINES[2], 0.5)
+    assert saved.toolhead_z == 7.0
+
+
+async def test_a_stop_is_known_though_the_print_was_seen_to_fail(bench: Bench) -> None:
+    await bench.see(file_position=LINES[2])
+    bench.tracker.update(bench.status("error", None, 0))
+    await bench.settle()
+    bench.tracker.klippy_gone()
+    path = str(bench.root / "part.gcode")
+    bench.tracker.commit(mark(file_path=path, file_position=LINES[3]), "stop")
+    await bench.settle()
+    saved = bench.saved()
+    assert saved is not None and saved.file_position == LINES[3]
+
+
+async def test_a_finished_print_is_not_brought_back_by_a_stop(bench: Bench) -> None:
+    await bench.see(file_position=LINES[2])
+    await bench.see("complete", pending_marks=0)
+    bench.tracker.klippy_gone()
+    path = str(bench.root / "part.gcode")
+    bench.tracker.commit(mark(file_path=path, file_position=LINES[3]), "stop")
+    await bench.settle()
+    assert bench.saved() is None and bench.closed() == "complete"

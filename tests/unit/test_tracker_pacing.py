@@ -126,27 +126,14 @@ async def test_when_the_power_fails_the_newest_state_is_saved_as_it_is(
     bench.tracker.configure(replace(NOW, save_interval=0.0, save_delay=4))
     await bench.see(file_position=LINES[3])
     bench.tracker.commit(mark(
-        file_path=str(bench.root / "part.gcode"), file_position=AFTER))  # fmt: skip
+        file_path=str(bench.root / "part.gcode"), file_position=AFTER),
+        "power failing")  # fmt: skip
     await bench.settle()
     saved = bench.saved()
     assert saved is not None and saved.file_position == AFTER
-    assert bench.tracker.last_reason == "interrupted"
+    assert bench.tracker.last_reason == "power failing"
     await bench.see("complete", pending_marks=0)
     assert bench.closed() == "complete"
-
-
-async def test_where_the_motors_were_stopped_is_saved_after_klippy_went(
-    bench: Bench,
-) -> None:
-    await bench.see(file_position=LINES[3])
-    bench.tracker.klippy_gone()
-    await bench.settle()
-    path = str(bench.root / "part.gcode")
-    bench.tracker.commit(mark(file_path=path, file_position=AFTER, toolhead_z=0.5))
-    await bench.settle()
-    saved = bench.saved()
-    assert saved is not None
-    assert (saved.file_position, saved.toolhead_z) == (AFTER, 0.5)
 
 
 @pytest.mark.parametrize("other", [{"job": 2}, {"file_path": "/gcodes/x.gcode"}])
@@ -154,13 +141,13 @@ async def test_what_is_not_of_this_print_is_not_committed(
     bench: Bench, other: dict[str, Any]
 ) -> None:
     path = str(bench.root / "part.gcode")
-    bench.tracker.commit(mark(file_path=path))
+    bench.tracker.commit(mark(file_path=path), "stop")
     await bench.see(file_position=LINES[3])
-    bench.tracker.commit(mark(file_path=path, file_position=AFTER) | other)
+    bench.tracker.commit(mark(file_path=path, file_position=AFTER) | other, "stop")
     bench.tracker.klippy_gone()
     await bench.settle()
     await bench.tracker.klippy_ready(bench.status("standby", None, 0))
-    bench.tracker.commit(mark(file_path=path, file_position=AFTER))
+    bench.tracker.commit(mark(file_path=path, file_position=AFTER), "stop")
     await bench.settle()
     saved = bench.saved()
     assert saved is not None and saved.file_position == LINES[3]

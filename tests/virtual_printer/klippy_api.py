@@ -3,6 +3,7 @@
 """klippy's own API socket, for tests that need no Moonraker."""
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -63,15 +64,9 @@ class Klippy:
         """The answer to a request that was sent; console lines are kept."""
         self._socket.settimeout(timeout)
         while True:
-            while b"\x03" in self._received:
-                text, self._received = self._received.split(b"\x03", 1)
-                message = json.loads(text)
-                if message.get("method") == "klippy_gcode":
-                    self.console.append(message["params"]["response"])
-                elif message.get("id") == number:
-                    if "error" in message:
-                        raise PrinterError(str(message["error"].get("message")))
-                    return message["result"]
+            answer = self._take(number)
+            if answer is not None:
+                return answer["result"]
             try:
                 data = self._socket.recv(65536)
             except OSError as e:
@@ -79,6 +74,25 @@ class Klippy:
             if not data:
                 raise PrinterError("klippy has closed the connection")
             self._received += data
+
+    def has_answer(self, number: int) -> bool:
+        """Whether the answer to a request has come, which is then taken."""
+        self._socket.settimeout(0.001)
+        with contextlib.suppress(TimeoutError):
+            self._received += self._socket.recv(65536)
+        return self._take(number) is not None
+
+    def _take(self, number: int) -> dict[str, Any] | None:
+        while b"\x03" in self._received:
+            text, self._received = self._received.split(b"\x03", 1)
+            message = json.loads(text)
+            if message.get("method") == "klippy_gcode":
+                self.console.append(message["params"]["response"])
+            elif message.get("id") == number:
+                if "error" in message:
+                    raise PrinterError(str(message["error"].get("message")))
+                return message
+        return None
 
     def gcode(self, script: str, timeout: float = 180.0) -> None:
         self.request("gcode/script", timeout, script=script)

@@ -15,6 +15,8 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
                                      usb the port goes away, else it stays open
     {"do": "drivers_off"}            the motors' supply is off for a moment; the
                                      micro-controllers have their own
+    {"do": "shutdown", "reason": TEXT}
+                                     the first board shuts itself down
     {"do": "ac", "ok": BOOL}         the AC-detect pin
     {"do": "sag", "drops": [MM...]}  corners sag now, without a power cut
     {"do": "switch", "pin": PIN, "kind": KIND, "sigma": MM}
@@ -23,6 +25,8 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
     {"do": "disconnect", "motor": M} a motor that no longer turns
     {"do": "connect", "motor": M}    and one that turns again
     {"do": "state"}                  where everything is
+    {"do": "at", "since_on": [S...]} where the nozzle was, seconds after power-on: the
+                                     first board's print times
     {"do": "range", "since": S}      lowest and highest place of each Z motor
     {"do": "dump", "path": PATH}     write the trace for the oracle
     {"do": "quit"}
@@ -174,6 +178,11 @@ class Machine:
         self.world.motors_off(world_clock())
         return {}
 
+    def do_shutdown(self, reason: str) -> dict:
+        if self.firmware is not None:
+            self.firmware.shutdown(reason)
+        return {}
+
     def do_ac(self, ok: bool) -> dict:
         self.world.ac_ok = ok
         return {}
@@ -215,6 +224,11 @@ class Machine:
             "fan": self._fan(now),
             "shutdown": self.firmware.shutdown_reason if self.firmware else None,
         }
+
+    def do_at(self, since_on: list[float]) -> dict:
+        begin = self.sessions[-1][0]
+        clocks = [begin + int(s * CLOCK_FREQ) for s in since_on]
+        return {"nozzle": [self.world.nozzle(clock) for clock in clocks]}
 
     def do_range(self, since: float) -> dict:
         begin, now = int(since * CLOCK_FREQ), world_clock()

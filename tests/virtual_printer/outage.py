@@ -121,6 +121,54 @@ def run_interrupted(
         )
 
 
+def run_shut_down(
+    part: Path, after_s: float, seed: int, stop: Callable[[VirtualPrinter], object],
+    restart: bool, say: Say = quiet,
+) -> Outcome:  # fmt: skip
+    """Print, shut klippy down while the host lives, resume, print to the end.
+
+    after_s: seconds after the first plastic.  restart: bring the board back and go
+    on; else power is cut as soon as the stop is saved.
+    """
+    with VirtualPrinter(seed=seed) as printer:
+        printer.power_on()
+        calibrate(printer)
+        original = printer.gcodes / printer.print_file(part)
+        before = _digest(original)
+        trouble, at, offers = "", 0.0, 0.0
+        try:
+            fed = printer.machine("state")["e"]
+            printer.wait(
+                "the first plastic",
+                lambda: printer.machine("state")["e"] > fed + 0.1, RESUME_TIMEOUT, 0.1,
+            )  # fmt: skip
+            time.sleep(after_s)
+            stop(printer)
+            at = printer.machine("state")["clock"]
+            printer.wait(
+                "the stop to be saved",
+                lambda: printer.get("/server/plr/status")["last_save_reason"] == "stop",
+                30, 0.05,
+            )  # fmt: skip
+            if restart:
+                printer.post("/printer/firmware_restart")
+                time.sleep(1.0)
+                printer.wait_ready()
+            else:
+                printer.cut_power()
+                printer.power_on()
+            offers = wait_offer(printer)
+            resume(printer, say)
+            finish(printer, say)
+        except PrinterError as e:
+            trouble = str(e)
+        sessions, _ = printer.sessions()
+        return Outcome(
+            not trouble, trouble, _digest(original) != before, sessions, (at,),
+            (offers,), (), printer.disk.unavailable,
+        )  # fmt: skip
+
+
 def calibrate(printer: VirtualPrinter) -> None:
     """As an owner does once, until it is said to survive a power loss."""
     printer.gcode("PLR_Z_HOME MODE=CALIBRATE")

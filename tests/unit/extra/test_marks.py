@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from klippy_extras.power_loss_recovery import marks, snapshot
+from klippy_extras.power_loss_recovery import fraction, marks, snapshot
 
 STATE = {part: {} for part in snapshot.ALL_PARTS}
 
@@ -29,6 +29,15 @@ class Sd:
         if jump is not None:
             self.next_file_position = jump
 
+    def run(
+        self, counter: marks.FileCounter, line: str, jump: int | None = None
+    ) -> int:
+        counter.begin(self)
+        self.begin(line, jump)
+        position = counter.advance(self, line)
+        self.end()
+        return position
+
     def end(self) -> None:
         self.file_position = self.next_file_position
 
@@ -38,39 +47,30 @@ def test_offsets_are_bytes_whatever_klippy_counts(characters: bool) -> None:
     lines = ["; Würfel – 测试", "G1 X1\r", "", "M117 größer", "G1 X2"]
     sd, counter, byte = Sd(characters), marks.FileCounter(), 0
     for line in lines:
-        sd.begin(line)
         byte += len(line.encode()) + 1
-        assert counter.advance(sd, line) == byte
-        sd.end()
+        assert sd.run(counter, line) == byte
 
 
 def test_a_seek_is_followed() -> None:
     sd, counter = Sd(False), marks.FileCounter()
-    sd.begin("G1 X1")
-    counter.advance(sd, "G1 X1")
-    sd.end()
+    sd.run(counter, "G1 X1")
     sd.file_position = 500  # M26
-    sd.begin("G1 X2")
-    assert counter.advance(sd, "G1 X2") == 506
+    assert counter.begin(sd) == 500
+    assert sd.run(counter, "G1 X2") == 506
 
 
 def test_a_line_that_jumps_is_followed() -> None:
     sd, counter = Sd(False), marks.FileCounter()
-    sd.begin("SDCARD_LOOP_END", jump=40)
-    assert counter.advance(sd, "SDCARD_LOOP_END") == 40
-    sd.end()
-    sd.begin("G1 X1")
-    assert counter.advance(sd, "G1 X1") == 46
+    assert sd.run(counter, "SDCARD_LOOP_END", jump=40) == 40
+    assert sd.run(counter, "G1 X1") == 46
 
 
 def test_after_a_pause_old_klippy_goes_on_at_its_count_of_characters() -> None:
     sd, counter = Sd(True), marks.FileCounter()
-    sd.begin("; ööö")
-    assert counter.advance(sd, "; ööö") == 9
-    sd.end()
+    assert sd.run(counter, "; ööö") == 9
     sd.work_timer = object()  # M25, M24: it seeks to byte 6
-    sd.begin("G1 X1")
-    assert counter.advance(sd, "G1 X1") == 12
+    assert counter.begin(sd) == 6
+    assert sd.run(counter, "G1 X1") == 12
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,9 @@ class Motion:
         self.last_position = [0.0, 0.0, 0.0, 0.0]
         self.base_position = [0.0, 0.0, 0.0, 0.0]
         self.extrude_factor, self.speed, self.speed_factor = 1.0, 25.0, 1 / 60
+        self.absolute_coord = self.absolute_extrude = True
         self.motors = [0.0, 0.0, 0.0]
+        self.alive = 1e9
 
     def monotonic(self) -> float:
         return self.now
@@ -116,17 +118,14 @@ class Motion:
     def estimated_print_time(self, eventtime: float) -> float:
         return eventtime
 
-    def get_kinematics(self) -> Motion:
-        return self
-
-    def get_steppers(self) -> list[Any]:
-        return []
-
     def get_position(self) -> list[float]:
         return self.last_position
 
-    def calc_position(self, kin_spos: dict[str, float]) -> list[float]:
+    def position(self, print_time: float) -> list[float]:
         return self.motors
+
+    def alive_until(self, print_time: float) -> float:
+        return min(print_time, self.alive)
 
 
 @pytest.fixture
@@ -134,7 +133,7 @@ def tracked() -> tuple[marks.Marks, Motion, Sd]:
     motion, sd = Motion(), Sd(False)
     printer = SimpleNamespace(get_reactor=lambda: motion)
     m = marks.Marks(printer, 0.25, SimpleNamespace(at=lambda print_time: {}))
-    m.toolhead = m.gcode_move = m.mcu = motion
+    m.toolhead = m.gcode_move = m.mcu = m.motors = motion
     m.sd = sd
     m.snapshot = SimpleNamespace(
         state=dict(STATE, tool={"active": "extruder"}), refresh=lambda *a: None
@@ -143,6 +142,7 @@ def tracked() -> tuple[marks.Marks, Motion, Sd]:
 
 
 def run(m: marks.Marks, sd: Sd, motion: Motion, line: str, x: float, e: float) -> None:
+    m.note_start()
     sd.begin(line)
     motion.last_position = [x, 0.0, 0.2, e]
     m.note_line(line)
@@ -178,12 +178,13 @@ def test_a_long_line_is_split_short_of_where_the_motors_are(tracked: Any) -> Non
     motion.flush(1.0, 3.0)
     motion.motors = [60.0, 0.0, 0.2]
     status = m.get_status(2.0)
-    assert status["fraction"] == pytest.approx((60 - marks.FRACTION_MARGIN) / 100)
+    assert status["fraction"] == pytest.approx((60 - fraction.MARGIN) / 100)
 
 
 def test_the_range_of_z_is_that_of_all_that_is_queued(tracked: Any) -> None:
     m, motion, sd = tracked
     for z in (0.2, 0.4, 1.0):
+        m.note_start()
         sd.begin("G1 Z")
         motion.last_position = [0.0, 0.0, z, 0.0]
         m.note_line("G1 Z")
@@ -196,13 +197,65 @@ def test_the_range_of_z_is_that_of_all_that_is_queued(tracked: Any) -> None:
     assert m.get_status(9.0)["z_range"] == [1.2, 1.2]
 
 
-def test_an_arc_is_not_split(tracked: Any) -> None:
+def test_what_a_silent_board_was_sent_is_not_promised(tracked: Any) -> None:
     m, motion, sd = tracked
-    run(m, sd, motion, "G1 X0 E0", 0, 0)
-    run(m, sd, motion, "G2 X100 I50 E5", 100, 5)
+    run(m, sd, motion, "G1 X10 E1", 10, 1)
+    run(m, sd, motion, "G1 X20 E2", 20, 2)
+    motion.flush(5.0, 6.0)
+    assert m.get_status(6.1)["file_position"] == 20
+    motion.alive = 5.5
+    assert m.get_status(8.0)["file_position"] == 10
+    motion.alive = 9.0
+    assert m.get_status(8.0)["file_position"] == 20
+
+
+def test_the_last_mark_is_that_of_the_earliest_stop(tracked: Any) -> None:
+    m, motion, sd = tracked
+    for n in range(1, 5):
+        run(m, sd, motion, f"G1 X{n} E{n}", n, n)
+    motion.flush(1.0, 2.0, 3.0, 4.0)
+    assert m.get_status(3.2)["file_position"] == 27
+    m.note_shutdown()
+    stopped = m.stopped(2.5, 3.5, [7.0, 8.0, 9.0])
+    assert stopped["file_position"] == 18
+    assert stopped["toolhead_z"] == 9.0
+    assert stopped["latest"] == {"file_position": 27, "print_time": 3.5}
+    assert stopped["z_range"] == [0.0, 9.0]
+
+
+def test_where_the_board_has_said_when_it_stopped_z_is_known(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X1 E1", 1, 1)
+    run(m, sd, motion, "G1 X2 E2", 2, 2)
     motion.flush(1.0, 3.0)
-    motion.motors = [60.0, 0.0, 0.2]
-    assert m.get_status(2.0)["fraction"] == 0
+    m.z_phase.at = lambda print_time: {"at": print_time}
+    m.note_shutdown()
+    stopped = m.stopped(2.0, 2.0, [7.0, 8.0, 9.0])
+    assert stopped["z_range"] == [9.0, 9.0]
+    assert stopped["z_phases"] == {"at": 2.0}
+
+
+def test_what_is_queued_is_named_with_its_time(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X10 E1", 10, 1)
+    run(m, sd, motion, "G1 X20 E2", 20, 2)
+    motion.flush(5.0, 6.0)
+    run(m, sd, motion, "G1 X30 E3", 30, 3)
+    queued = m.get_status(5.5)["queued"]
+    assert queued == {"file_position": 20, "print_time": 6.0}
+
+
+def test_what_moves_between_two_lines_moves_where_the_next_one_starts(
+    tracked: Any,
+) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X10 E1", 10, 1)
+    motion.last_position = [10.0, 5.0, 0.2, 1.0]  # a macro from the console
+    run(m, sd, motion, "G1 X20 E2", 20, 2)
+    motion.flush(5.0, 6.0, 7.0)
+    assert m.get_status(5.5)["position"] == [10, 0, 0.2, 1]
+    moved = m.get_status(6.5)
+    assert (moved["file_position"], moved["position"]) == (10, [10, 5, 0.2, 1])
 
 
 def test_retraction_is_known(tracked: Any) -> None:
@@ -225,9 +278,7 @@ def test_after_a_shutdown_nothing_is_promised(tracked: Any) -> None:
 def test_a_fault_of_ours_disables_us_and_lets_the_line_pass(tracked: Any) -> None:
     m, motion, sd = tracked
     ran: list[str] = []
-    proxy = marks.DispatchProxy(
-        SimpleNamespace(run_script=ran.append), m.note_line, m.note_error
-    )
+    proxy = marks.DispatchProxy(SimpleNamespace(run_script=ran.append), m)
     m.snapshot = None
     proxy.run_script("M204 S1")
     proxy.run_script("G1 X1")
@@ -241,12 +292,23 @@ def test_an_error_of_a_line_goes_through(tracked: Any) -> None:
     def fail(script: str) -> None:
         raise ValueError(script)
 
-    proxy = marks.DispatchProxy(
-        SimpleNamespace(run_script=fail, error=ValueError), m.note_line, m.note_error
-    )
+    proxy = marks.DispatchProxy(SimpleNamespace(run_script=fail, error=ValueError), m)
     with pytest.raises(ValueError, match="G1"):
         proxy.run_script("G1")
     assert proxy.error is ValueError
+
+
+def test_what_klippy_runs_after_an_error_is_no_line(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X1 E5", 1, 5)
+    m.note_start()
+    sd.begin("BAD")
+    m.note_error()
+    m.note_start()
+    m.note_line("")  # on_error_gcode
+    motion.flush(1.0)
+    assert m.get_status(9.0)["file_position"] == 9
+    assert m.get_status(9.0)["queued"]["file_position"] == 9
 
 
 def test_another_file_starts_afresh(tracked: Any) -> None:

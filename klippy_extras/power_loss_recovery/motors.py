@@ -1,0 +1,112 @@
+# Where the motors are, and how long the boards that drive them have lived
+#
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+#
+# A board that is shut down cannot be asked where its motors are, but it says
+# at which clock it stopped, and klippy remembers half a minute of steps.  A
+# board that has lost its power says nothing: it lived at least until the last
+# clock or temperature that it has sent.
+import logging
+
+# A board answers each second, and sends temperatures more often.  One that is
+# silent for longer has lost its power, or its cable.
+SILENCE = 2.
+
+class Motors:
+    def __init__(self, printer):
+        self.printer = printer
+        self.kin = None
+        self.mcus = []
+        self.heaters = []
+        self.stop_clocks = {}
+    def attach(self):
+        """Look for the boards that drive motors.  Raises if klippy differs."""
+        toolhead = self.printer.lookup_object('toolhead')
+        self.kin = toolhead.get_kinematics()
+        steppers = list(self.kin.get_steppers())
+        extruder = getattr(toolhead.get_extruder(), 'extruder_stepper', None)
+        if extruder is not None:
+            steppers.append(extruder.stepper)
+        try:
+            self._watch_boards(steppers)
+        except Exception:
+            # Marks are right without it, as long as no board is lost
+            logging.exception("power_loss_recovery: boards are not watched")
+            self.mcus = []
+    def _watch_boards(self, steppers):
+        for s in steppers:
+            if s.get_mcu() not in self.mcus:
+                self.mcus.append(s.get_mcu())
+        self.heaters = self._find_heaters()
+        for mcu in self.mcus:
+            self._listen(mcu)
+            self.last_life(mcu)
+    def _find_heaters(self):
+        heaters = self.printer.lookup_object('heaters', None)
+        if heaters is None:
+            return []
+        found = []
+        for name in heaters.get_status(0.)['available_heaters']:
+            heater = heaters.lookup_heater(name.split()[-1])
+            adc = getattr(getattr(heater, 'sensor', None), 'mcu_adc', None)
+            if adc is not None and hasattr(heater, 'last_temp_time'):
+                found.append((adc.get_mcu(), heater))
+        return found
+    def _listen(self, mcu):
+        serial = mcu._serial
+        klippy_handler = serial.handlers.get(('shutdown', None))
+        if klippy_handler is None:
+            # Batch mode: there is no board
+            return
+        def handle_shutdown(params):
+            # In klippy's serial thread
+            try:
+                if 'clock' in params and mcu not in self.stop_clocks:
+                    self.stop_clocks[mcu] = mcu.clock32_to_clock64(
+                        params['clock'])
+            except Exception:
+                logging.exception("power_loss_recovery: shutdown clock")
+            klippy_handler(params)
+        serial.register_response(handle_shutdown, 'shutdown')
+    def position(self, print_time):
+        """X, Y and Z of the motors at a past time."""
+        return self._position(lambda mcu: print_time)
+    def stopped_position(self, stops):
+        """X, Y and Z where the motors stopped, each with its own board."""
+        return self._position(lambda mcu: stops[mcu][0])
+    def _position(self, time_of):
+        kin_spos = {}
+        for s in self.kin.get_steppers():
+            steps = s.get_past_mcu_position(time_of(s.get_mcu()))
+            kin_spos[s.get_name()] = s.mcu_to_commanded_position(steps)
+        return self.kin.calc_position(kin_spos)
+    def last_life(self, mcu):
+        """Print time at which this board was surely alive."""
+        life = mcu.estimated_print_time(mcu._clocksync.last_prediction_time)
+        return max([life] + [heater.last_temp_time
+                             for its_mcu, heater in self.heaters
+                             if its_mcu is mcu])
+    def alive_until(self, print_time):
+        """'print_time', or when a board fell silent, if that is earlier."""
+        lives = [self.last_life(mcu) for mcu in self.mcus]
+        return min([print_time] + [life for life in lives
+                                   if life < print_time - SILENCE])
+    def are_stopped(self):
+        """Whether each board has said at which clock it stopped."""
+        return all([mcu in self.stop_clocks for mcu in self.mcus])
+    def stops(self, eventtime):
+        """{board: print times (earliest, latest) at which it stopped}.
+
+        Both are the same if the board has said when.  eventtime: of klippy's
+        shutdown.
+        """
+        res = {}
+        for mcu in self.mcus:
+            if mcu in self.stop_clocks:
+                low = high = mcu.clock_to_print_time(self.stop_clocks[mcu])
+            else:
+                high = mcu.estimated_print_time(eventtime)
+                low = min(self.last_life(mcu), high)
+            res[mcu] = (low, high)
+        return res
