@@ -37,6 +37,7 @@ class PowerLossRecovery:
             raise config.error(
                 "power_loss_recovery: save_delay (%d) must be smaller than"
                 " history_size (%d)" % (save_delay, history_size))
+        config.getint('max_writes_per_hour', 0, minval=0, maxval=14400)
         config.getboolean('debug_mode', False)
         config.get('part_cooling_fans', 'fan')
         config.get('restart_gcode', '')

@@ -64,7 +64,7 @@ class ZPhase:
         """{stepper: what tells where its rotor stands now}.
 
         step_dist in mm; phase and cycle in microsteps; moved: steps since
-        klippy has started.
+        klippy has started; counted: the phase is not the driver's own.
         """
         res = {}
         for s, driver, cycle in self.motors:
@@ -73,7 +73,8 @@ class ZPhase:
                 'step_dist': s.get_step_dist(),
                 'cycle': cycle,
                 'phase': self._phase(driver, cycle, position),
-                'moved': position - self.start[s.get_name()]}
+                'moved': position - self.start[s.get_name()],
+                'counted': driver is None}
         return res
 
 def pure_z_steppers(kin):

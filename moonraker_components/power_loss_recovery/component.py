@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import prompts
+from . import journal_place, prompts
 from .api import Api
 from .calibration_keeper import CalibrationKeeper
 from .journal import Journal
@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 NAMESPACE = "power_loss_recovery"
 EXIT_TIMEOUT = 10.0
+MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
     "print_stats": ["state", "filename"],
+    "toolhead": ["print_time", "estimated_print_time", "stalls"],
 }
 
 
@@ -51,6 +53,7 @@ class PowerLossRecovery:
             ) from e
         manager = self.server.lookup_component("file_manager")
         gcodes = Path(manager.get_directory("gcodes"))
+        self.warnings = self._warnings(os.path.expanduser(path))
         self.klippy_apis = self.server.lookup_component("klippy_apis")
         self.database = self.server.lookup_component("database")
         self.database.register_local_namespace(NAMESPACE)
@@ -68,8 +71,16 @@ class PowerLossRecovery:
         self.calibration = CalibrationKeeper(self, folder)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
+        self.subscription = SUBSCRIPTION
         self._register()
         self.api = Api(self)
+
+    def _warnings(self, path: str) -> list[str]:
+        mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
+        text = journal_place.warning(path, mounts)
+        if text:
+            logging.info(f"power_loss_recovery: {text}")
+        return [text] if text else []
 
     def _register(self) -> None:
         server = self.server
@@ -99,7 +110,7 @@ class PowerLossRecovery:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        await self.eventloop.run_in_thread(self.tracker.journal.close)
+        await self.eventloop.run_in_thread(self.tracker.keeper.journal.close)
 
     # klippy comes and goes
 
@@ -122,8 +133,11 @@ class PowerLossRecovery:
                 )
                 return
             self.tracker.configure(Settings.from_klippy(section))
+            self.subscription = {**SUBSCRIPTION, **{
+                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
+            }}  # fmt: skip
             status = await self.klippy_apis.subscribe_objects(
-                SUBSCRIPTION, self._handle_update
+                self.subscription, self._handle_update
             )
             await self.tracker.klippy_ready(status)
         except self.server.error as e:
@@ -139,7 +153,7 @@ class PowerLossRecovery:
 
     def _handle_update(self, status: dict[str, dict[str, Any]], _: float) -> None:
         # Updates are those of all components: only ours are kept.
-        mine = {name: status[name] for name in SUBSCRIPTION if name in status}
+        mine = {name: status[name] for name in self.subscription if name in status}
         if mine:
             self.tracker.update(mine)
 
@@ -182,6 +196,9 @@ class PowerLossRecovery:
             return "resuming"
         if self.tracker.printing is not None:
             return "printing"
+        if self.tracker.ending:
+            # Over, but a power cut now would bring it back.
+            return "ending"
         return "idle" if self.tracker.pending is None else "interrupted"
 
     def status(self) -> dict[str, Any]:
@@ -204,9 +221,11 @@ class PowerLossRecovery:
             ),
             "step": self.resumer.step,
             "last_save_reason": self.tracker.last_reason,
+            "saving": self.tracker.saving(),
             "trouble": self.tracker.status_of(NAMESPACE).get("trouble")
             or self.tracker.trouble,
             "last_error": self.last_error,
+            "warnings": self.warnings,
         }
 
     async def set_enabled(self, enabled: bool) -> None:

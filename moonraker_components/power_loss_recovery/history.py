@@ -1,15 +1,12 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""The last executed states, the one to save, and when."""
+"""The last executed states, the one to save, and what of it cannot wait."""
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# klippy sends status every 0.25 s: an interval is over when the next update
-# would come later than it.
-STATUS_PERIOD = 0.25
 PARKED = 0.01  # mm
 # What a mark says of the motors, and not of its place in the file
 MOTORS = ("toolhead_z", "z_range", "z_phases")
@@ -59,10 +56,10 @@ def urgent(
     if last is None:
         return "first state"
     before, after = last["state"], mark["state"]
-    if before["heaters"] != after["heaters"]:
-        return "temperature"
     if before["tool"].get("active") != after["tool"].get("active"):
         return "tool change"
+    if before["heaters"] != after["heaters"]:
+        return "temperature"
     if before["objects"] != after["objects"]:
         return "object"
     if before["coordinates"].get("homed_axes") != after["coordinates"].get(
@@ -85,17 +82,24 @@ def outgrown(
     return after[0] < before[0] - PARKED or after[1] > before[1] + PARKED
 
 
-def parked(last: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
-    """Whether Z was moved by something else than the file, while it is paused."""
-    return abs(mark["toolhead_z"] - last["toolhead_z"]) > PARKED
+def paused(
+    last: Mapping[str, Any], mark: Mapping[str, Any], was_paused: bool, at_rest: bool
+) -> str | None:
+    """The same for a paused print.
+
+    was_paused: already when `last` was saved.  at_rest: the lines before the pause
+    are laid.
+    """
+    if not was_paused:
+        return "pause"
+    if abs(mark["toolhead_z"] - last["toolhead_z"]) > PARKED:
+        # Z was moved by something else than the file.
+        return "parked"
+    place = ("file_position", "fraction")
+    return "pause" if at_rest and any(mark[key] != last[key] for key in place) else None
 
 
 def changed(last: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
     """Whether `mark` says something that `last` does not."""
     keys = ("file_position", "fraction", "toolhead_z", "state")
     return any(mark[key] != last[key] for key in keys)
-
-
-def due(now: float, last_save: float, interval: float) -> bool:
-    """Whether the interval is over.  Times in seconds of one monotonic clock."""
-    return interval > 0 and now - last_save >= interval - STATUS_PERIOD / 2

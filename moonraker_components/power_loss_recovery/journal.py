@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
@@ -38,6 +37,7 @@ from .journal_format import (
     deciding,
     newest,
 )
+from .journal_place import Place, look, sync, take
 
 __all__ = [
     "PAYLOAD_MAX", "Disk", "JobClosed", "JobNotWritten", "JobTooLarge", "Journal",
@@ -99,7 +99,7 @@ class Journal:
         self._disk = disk or Disk()
         self._lock = threading.Lock()
         self._fd: int | None = None
-        self._identity: tuple[int, int, int] | None = None
+        self._place: Place | None = None
         self._sequence = 0
         self._order: list[int] = []
         self._cursor = 0
@@ -134,7 +134,7 @@ class Journal:
     def slots(self) -> list[Slot]:
         """All valid slots; changes nothing on disk, needs no write permission."""
         with self._doing("read"):
-            if self._look() is None:
+            if look(self._disk, self.path) is None:
                 self._disk.stat(os.path.dirname(self.path))
                 return []
             return read_slots(self.path, self._disk)
@@ -265,7 +265,7 @@ class Journal:
 
     def _sync(self) -> None:
         assert self._fd is not None
-        self._disk.fdatasync(self._fd)
+        sync(self._disk, self._fd, self._place is not None and self._place.fixed)
 
     def _drop(self) -> None:
         if self._fd is not None:
@@ -273,39 +273,32 @@ class Journal:
                 self._disk.close(self._fd)
             self._fd = None
 
-    def _look(self) -> tuple[int, int, int] | None:
-        try:
-            info = self._disk.stat(self.path)
-        except FileNotFoundError:
-            return None
-        if not stat.S_ISREG(info.st_mode):
-            raise JournalError(f"Cannot use {self.path}: it is not a regular file;"
-                               " choose another place for the journal", errno.EINVAL)
-        return info.st_dev, info.st_ino, info.st_size
-
     def _attach(self) -> None:
         """Have the file open, and know it: cheap while it is the same file."""
-        found = self._look()
-        if self._fd is not None and found == self._identity:
+        found = look(self._disk, self.path)
+        if self._fd is not None and found == self._place:
             return
         self._drop()
-        if found is None or found != self._identity:
+        if found is None or found != self._place:
             # Only a file not seen before is read: after a failed sync the page cache
             # shows writes that the disk does not have, so memory is the better witness.
-            self._identity = None
+            self._place = None
             self._adopt(found)
-            found = self._look()
+            found = look(self._disk, self.path)
         self._fd = self._disk.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        if found != self._identity:
+        if found != self._place:
             # What a killed predecessor wrote may be in the page cache only.
-            self._sync()
-            self._identity = found
+            sync(self._disk, self._fd, found is not None and found.fixed)
+            self._place = found
 
-    def _adopt(self, found: tuple[int, int, int] | None) -> None:
+    def _adopt(self, found: Place | None) -> None:
         slots = [] if found is None else read_slots(self.path, self._disk)
         ours = [slot.geometry for slot in slots
-                if found and slot.geometry.slots * SLOT_SIZE == found[2]]
-        if not ours:
+                if found and (found.fixed
+                              or slot.geometry.slots * SLOT_SIZE == found.size)]
+        if not ours and found is not None and found.fixed:
+            ours = [take(self._disk, self.path, self._wanted)]
+        elif not ours:
             slots = []
             if found is not None:
                 self.set_aside = put_aside(self._disk, self.path)

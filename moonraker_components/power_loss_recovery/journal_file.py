@@ -16,6 +16,7 @@ class Disk:
 
     open = staticmethod(os.open)
     close = staticmethod(os.close)
+    lseek = staticmethod(os.lseek)
     pread = staticmethod(os.pread)
     pwrite = staticmethod(os.pwrite)
     fdatasync = staticmethod(os.fdatasync)

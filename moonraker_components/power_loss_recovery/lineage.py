@@ -13,6 +13,7 @@ from typing import Any
 
 from . import files, history
 from .gcode.rewriter import RewriteError, original_fraction, to_original
+from .gcode.stamp import Stamp
 from .record import Job, Record, RecordError
 
 Z_NOISE = 0.001  # mm
@@ -72,25 +73,36 @@ def worth_saving(
     if in_prologue(mark, current):
         return None if ours is None else _moved(ours.record, mark)
     position, fraction = mark["file_position"], mark["fraction"]
-    stamp = current.source.stamp
+    stamp, queued = current.source.stamp, mark.get("queued")
     if stamp is not None:
-        try:
-            original = to_original(stamp, position)
-        except RewriteError as e:
-            raise RecordError(f"resume file: {e}") from e
-        assert original is not None
         fraction = original_fraction(stamp, position, fraction)
-        position = original
+        position = _original(stamp, position)
+        if isinstance(queued, Mapping):
+            place = _original(stamp, queued.get("file_position"))
+            queued = {**queued, "file_position": place}
     record = Record.from_dict({
         **mark,
         "file_position": position,
         "fraction": fraction,
+        "queued": queued,
         "line": files.text_at(current.source.path, position),
         "saved_at": saved_at,
         "boot_id": boot_id,
     })  # fmt: skip
     # What is only being prepared must not take the place of an interrupted print.
     return record if ours is not None or record.prints else None
+
+
+def _original(stamp: Stamp, position: Any) -> int:
+    if not isinstance(position, int):
+        raise RecordError(f"file_position is {position!r:.80}")
+    try:
+        original = to_original(stamp, position)
+    except RewriteError as e:
+        raise RecordError(f"resume file: {e}") from e
+    if original is None:
+        raise RecordError(f"byte {position} is not of the original file")
+    return original
 
 
 def _moved(old: Record, mark: Mapping[str, Any]) -> Record | None:

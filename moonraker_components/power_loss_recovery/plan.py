@@ -35,6 +35,10 @@ MOVE_TIMEOUT = 600.0
 Z_HOME_TIMEOUT = 600.0
 
 
+# Of a driver that cannot be read
+COUNTED = ", if the motor drivers never lost their power alone"
+
+
 class Refusal(Exception):
     """Resuming is not possible; `reasons` says why, for a person."""
 
@@ -89,7 +93,8 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     """z: "measured", and "estimate" and "bound" in mm: where the nozzle is believed
-    to stand before anything moves, and how wrong that can be."""
+    to stand before anything moves, and how wrong that can be; "counted" as in
+    rotor.Rest."""
 
     steps: tuple[Step, ...]
     prologue: tuple[bytes, ...]
@@ -143,7 +148,8 @@ def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Pla
         facts.mesh_profiles, facts.fan_power,
     )  # fmt: skip
     fraction = record.fraction if first_line is not None else 0.0
-    z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound}
+    z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound,
+         "counted": stands.counted}  # fmt: skip
     return Plan(tuple(steps), tuple(prologue), first_line, fraction, tuple(warnings), z)
 
 
@@ -207,10 +213,11 @@ def _warnings(
             warnings.append(
                 "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE)."
             )
-        doubt = f" (in doubt by {stands.bound:.2f} mm)" if stands.bound else ""
+        doubt = f" (in doubt by {stands.bound:.2f} mm{COUNTED * stands.counted})"
         warnings.append(
-            f"Z is taken from the record{doubt}, not measured. If the gantry or the"
-            " bed has moved since, the nozzle will be at the wrong height."
+            f"Z is taken from the record{doubt if stands.bound else ''}, not measured."
+            " If the gantry or the bed has moved since, the nozzle will be at the wrong"
+            " height."
         )
     said = head.absolute_extrude
     if head.extrude_stated and said != record.state["coordinates"]["absolute_extrude"]:

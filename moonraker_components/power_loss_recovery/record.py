@@ -2,37 +2,28 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """What is saved of a print: the job (which file), and the mark (where, and how).
 
-Both are JSON inside the journal's slots, compressed where they would not fit one
-slot.  Nothing read back is trusted: a value of the wrong type, out of bounds or not
-finite makes the whole record invalid.
+Nothing read back is trusted: a value of the wrong type, out of bounds or not finite
+makes the whole record invalid.  The bytes are those of payloads.py.
 """
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-SCHEMA = 1
+from .payloads import RecordError, join, split
+
 MAX_POSITION = 10**15
 MAX_MM = 100_000.0
+MAX_TIME = 1e10  # s, of the MCU's clock
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
 MAX_CYCLE = 4096  # four full steps of 1024 microsteps
-# Longer ones are compressed: a slot of the journal holds 4028 bytes.
-PLAIN_MAX = 4000
-MAX_UNPACKED = 1 << 20
-_COMPRESSED = b"Z"
 PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
          "progress")  # fmt: skip
 
 # By Z stepper: (phase or None, microsteps per electrical cycle) of its driver.
 Phases = Mapping[str, tuple[int | None, int]]
-
-
-class RecordError(Exception):
-    """Something saved, or sent by klippy, is not what it should be."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +40,8 @@ class Job:
     fingerprint: str
     started: float
 
-    def to_bytes(self) -> bytes:
-        return _pack(asdict(self))
-
     @staticmethod
-    def from_bytes(data: bytes) -> Job:
-        raw = _unpack(data)
+    def from_dict(raw: Mapping[str, Any]) -> Job:
         return Job(
             name=_text(raw, "name", 4096),
             size=_integer(raw, "size", 0, MAX_POSITION),
@@ -62,6 +49,15 @@ class Job:
             fingerprint=_text(raw, "fingerprint", 200),
             started=_real(raw, "started", 0, 1e12),
         )
+
+
+@dataclass(frozen=True)
+class Queued:
+    """What klippy had read: the motion of all lines before `file_position` ends at
+    `print_time` (s)."""
+
+    file_position: int
+    print_time: float
 
 
 @dataclass(frozen=True)
@@ -76,6 +72,9 @@ class Record:
     saved_at: seconds since the epoch; boot_id: of the host's kernel.
     z_range: lowest and highest Z that the motors had and were about to have (mm).
     z_phases: of the Z motors at toolhead_z; see rotor.py.
+    print_time: of the motors when this was so (s, klippy's clock).  queued: where
+    klippy was ahead of them; nothing after it can have moved.  live_position: x, y,
+    z, e of the motors at print_time (mm).  These three may be unknown.
     """
 
     file_position: int
@@ -91,12 +90,9 @@ class Record:
     z_range: tuple[float, float] | None = None
     z_phases: Phases = field(default_factory=dict)
 
-    def to_bytes(self) -> bytes:
-        return _pack(asdict(self))
-
-    @staticmethod
-    def from_bytes(data: bytes) -> Record:
-        return Record.from_dict(_unpack(data))
+    print_time: float | None = None
+    queued: Queued | None = None
+    live_position: tuple[float, ...] | None = None
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Record:
@@ -120,6 +116,9 @@ class Record:
             boot_id=_text(raw, "boot_id", 100),
             z_range=_z_range(raw.get("z_range")),
             z_phases=_z_phases(raw.get("z_phases") or {}),
+            print_time=_print_time(raw),
+            queued=_queued(raw.get("queued")),
+            live_position=_live_position(raw.get("live_position")),
         )
 
     @property
@@ -172,6 +171,41 @@ def _z_phases(raw: Any) -> dict[str, tuple[int | None, int]]:
         phase = None if value[0] is None else _integer(both, "phase", 0, cycle - 1)
         phases[_key(name)] = phase, cycle
     return phases
+
+
+def to_payloads(job: Job, record: Record) -> tuple[bytes, bytes]:
+    """The payloads of a job and its mark.  Raises RecordError."""
+    return split(asdict(job), asdict(record))
+
+
+def from_payloads(job_payload: bytes, mark_payload: bytes) -> tuple[Job, Record]:
+    """Raises RecordError."""
+    job, mark = join(job_payload, mark_payload)
+    return Job.from_dict(job), Record.from_dict(mark)
+
+
+def _print_time(raw: Mapping[str, Any]) -> float | None:
+    # It starts with the MCU, and the margin for shaped motion is taken off.
+    unknown = raw.get("print_time") is None
+    return None if unknown else _real(raw, "print_time", -MAX_TIME, MAX_TIME)
+
+
+def _queued(raw: Any) -> Queued | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping):
+        raise RecordError(f"queued is {raw!r:.80}, expected a place and a time")
+    return Queued(
+        file_position=_integer(raw, "file_position", 0, MAX_POSITION),
+        print_time=_real(raw, "print_time", -MAX_TIME, MAX_TIME),
+    )
+
+
+def _live_position(raw: Any) -> tuple[float, ...] | None:
+    if raw is None:
+        return None
+    _numbers(raw, "live_position", 4, 1e9)
+    return tuple(float(value) for value in raw)
 
 
 def _state(raw: Any) -> dict[str, Any]:
@@ -234,11 +268,11 @@ def _key(value: Any) -> str:
     return value
 
 
-def _numbers(value: Any, what: str, count: int) -> None:
+def _numbers(value: Any, what: str, count: int, limit: float = MAX_MM) -> None:
     if not isinstance(value, (list, tuple)) or len(value) != count:
         raise RecordError(f"{what} is {value!r:.80}, expected {count} numbers")
     for number in value:
-        _finite(number, what, -MAX_MM, MAX_MM)
+        _finite(number, what, -limit, limit)
 
 
 def _finite(value: Any, what: str, low: float, high: float) -> float:
@@ -268,41 +302,3 @@ def _text(raw: Mapping[str, Any], key: str, longest: int) -> str:
     if not isinstance(value, str) or len(value) > longest:
         raise RecordError(f"{key} is {value!r:.80}, expected a text")
     return value
-
-
-def _pack(values: Mapping[str, Any]) -> bytes:
-    body = {"schema": SCHEMA, **values}
-    try:
-        text = json.dumps(
-            body, separators=(",", ":"), allow_nan=False, ensure_ascii=False
-        )
-    except (TypeError, ValueError, RecursionError) as e:
-        raise RecordError(f"cannot be saved: {e}") from e
-    data = text.encode("utf-8", "surrogatepass")
-    return data if len(data) <= PLAIN_MAX else _COMPRESSED + zlib.compress(data, 9)
-
-
-def _unpack(data: bytes) -> dict[str, Any]:
-    try:
-        if data.startswith(_COMPRESSED):
-            unpacking = zlib.decompressobj()
-            data = unpacking.decompress(data[1:], MAX_UNPACKED)
-            if not unpacking.eof:
-                raise RecordError("not readable: cut off, or far too long")
-        raw = json.loads(data, parse_constant=_no_constant)
-    except zlib.error as e:
-        raise RecordError(f"not readable: {e}") from e
-    except (ValueError, RecursionError) as e:
-        raise RecordError(f"not readable: {e}") from e
-    if not isinstance(raw, dict):
-        raise RecordError(f"a {type(raw).__name__} where a record was expected")
-    schema = raw.pop("schema", None)
-    if schema != SCHEMA:
-        raise RecordError(
-            f"written by another version (schema {schema!r}, this one reads {SCHEMA})"
-        )
-    return raw
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is no number")

@@ -29,12 +29,13 @@ LAG = 1 / 20
 class Motor:
     """A Z motor now.  step_dist: mm per microstep; cycle: microsteps per electrical
     cycle; phase: of its driver, None if unknown; moved: microsteps since klippy
-    started."""
+    started; counted: the phase is a count of steps, not read from the driver."""
 
     step_dist: float
     cycle: int
     phase: int | None
     moved: int
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,13 @@ class Rest:
     """z: of the highest motor, mm.  below: how far each stands below that.
 
     bound: how wrong any of it can be, mm, as long as nothing else moved the machine.
+    counted: that is true only if no driver lost its power while its board counted on.
     """
 
     z: float
     below: Mapping[str, float]
     bound: float
+    counted: bool = False
 
 
 def rest(
@@ -71,6 +74,7 @@ def rest(
         highest,
         {name: highest - place for name, (place, _) in places.items()},
         max(bound for _, bound in places.values()),
+        any(motor.counted and motor.phase is not None for motor in motors.values()),
     )
 
 

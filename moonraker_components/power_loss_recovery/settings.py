@@ -21,7 +21,7 @@ class Settings:
     """save_interval: seconds between saves, 0 for saves at events only.
     save_on_layer: save at once on a layer change.
     history_size: states kept.  save_delay: 1 saves the newest executed state, 2 the
-        one before it, and so on.
+        one before it, and so on.  max_writes_per_hour: for worn cards, 0 for no limit.
     z_strategy: where Z comes from at a resume: "measure" by the Z+ switches, "assume"
         from the record, "auto" measured if the switches are calibrated.
     """
@@ -30,6 +30,7 @@ class Settings:
     save_on_layer: bool = True
     history_size: int = 5
     save_delay: int = 2
+    max_writes_per_hour: int = 0
     z_strategy: str = "auto"
 
     @staticmethod
@@ -40,6 +41,9 @@ class Settings:
         size = _number(section, "history_size", 2, 20, default.history_size)
         delay = _number(section, "save_delay", 1, 4, default.save_delay)
         strategy = str(section.get("z_strategy", default.z_strategy))
+        writes = _number(
+            section, "max_writes_per_hour", 0, 14400, default.max_writes_per_hour
+        )
         return Settings(
             save_interval=_number(
                 section, "save_interval", 0, 300, default.save_interval
@@ -48,6 +52,7 @@ class Settings:
             history_size=int(size),
             save_delay=int(min(delay, size)),
             z_strategy=strategy if strategy in Z_STRATEGIES else default.z_strategy,
+            max_writes_per_hour=int(writes),
         )
 
 

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from typing import Any
 from . import files, history, lineage
 from .gcode.errors import GcodeError
 from .journal import JobClosed, Journal, JournalError
+from .keeper import InThread, Keeper
 from .lineage import Z_NOISE, Pending, Printing
-from .record import Job, Phases, Record, RecordError
+from .pacing import Pacing
+from .record import Phases, RecordError
 from .settings import Settings
+from .trouble import Trouble
 
-InThread = Callable[..., Awaitable[Any]]
+WATCHED = ("print_stats", "power_loss_recovery")
 RETRY_PERIOD = 2.0  # seconds between attempts after a failure
 
 
@@ -40,49 +43,61 @@ class Tracker:
         changed: Callable[[], None],
         tell: Callable[[str], None],
     ) -> None:
-        self.journal = journal
+        self.keeper = Keeper(journal, in_thread, clock)
         self.gcodes = gcodes
         self.in_thread = in_thread
         self.clock = clock
         self.wall_clock = wall_clock
         self.boot_id = boot_id
         self.changed = changed
-        self.tell = tell
         self.enabled = True
         self.settings = Settings()
+        self.pacing = Pacing(self.settings)
         self.history = history.History(5, 2)
         self.printing: Printing | None = None
-        self.pending: Pending | None = None
-        self.trouble = ""
+        self.troubles = Trouble(clock, changed, tell)
         self.last_reason = ""
         self._status: dict[str, dict[str, Any]] = {}
         self._wake = asyncio.Event()
-        self._writing = asyncio.Lock()
         self._force = False
         self._deaf = False  # klippy is gone: what still comes from it is old
         self._sessions = 0  # how often klippy went
+        self._gone: Printing | None = None  # what it was printing
         self._last_mark: Mapping[str, Any] | None = None
-        self._last_save = self._retry_at = float("-inf")
-        self._stored_job: bytes | None = None
+        self._last_paused = False
+        self._retry_at = float("-inf")
         self._last_words: tuple[Printing, Mapping[str, Any]] | None = None
-        self._ending: dict[bytes, str] = {}  # jobs not yet closed in the journal
+
+    @property
+    def pending(self) -> Pending | None:
+        """The interrupted print, or the one under way once it is saved."""
+        return self.keeper.pending
+
+    @property
+    def trouble(self) -> str:
+        return self.troubles.text
+
+    @property
+    def ending(self) -> bool:
+        """Whether a print has ended, but the journal does not say so yet."""
+        return bool(self.keeper.ending)
 
     # What comes in
 
     def configure(self, settings: Settings) -> None:
-        self.settings = settings
+        self.settings = self.pacing.settings = settings
         self.history = history.History(settings.history_size, settings.save_delay)
 
     async def klippy_ready(self, status: Mapping[str, Mapping[str, Any]]) -> None:
         """`status`: the first one of this klippy."""
-        self._deaf, self._last_words = False, None
+        self._deaf, self._gone, self._last_words = False, None, None
         stats, pending = status.get("print_stats", {}), self.pending
         if pending is not None and stats.get("state") in ("complete", "cancelled"):
             name = str(stats.get("filename") or "")
             ours = name.startswith(files.RESUME_FOLDER + "/")
             if ours or name == pending.job.name:
                 # It ended while Moonraker was away.
-                self._ending[pending.job_id] = str(stats["state"])
+                self.keeper.end(pending.job_id, str(stats["state"]))
                 with contextlib.suppress(JournalError):
                     await self._close_ended()
         self.update(status)
@@ -93,17 +108,31 @@ class Tracker:
             return
         for name, values in status.items():
             self._status.setdefault(name, {}).update(values)
-        self._wake.set()
+        self.pacing.observe(self.clock(), self._status)
+        if any(name in status for name in WATCHED):
+            self._wake.set()
 
     def save_now(self) -> None:
         self._force = self.printing is not None
         self._wake.set()
 
+    def commit(self, mark: Mapping[str, Any]) -> None:
+        """Save just this mark, without delay or limit: the power is failing, or the
+        motors were stopped there.  Also of a print whose klippy is gone."""
+        current = self.printing or self._gone
+        if current is None or not self.enabled:
+            return
+        if (mark["job"], mark["file_path"]) == (current.number, current.printed):
+            self._last_words = (current, mark)
+            self._wake.set()
+
     def klippy_gone(self) -> None:
         """The print under way, if any, is interrupted from here on."""
-        current, mark = self.printing, self.history.select()
-        if current is not None and mark is not None and self.enabled:
-            self._last_words = (current, mark)
+        mark = self.history.select()
+        if self.printing is not None:
+            self._gone = self.printing
+            if mark is not None:
+                self.commit(mark)
         self._deaf = True
         self._sessions += 1
         self._status.clear()
@@ -118,25 +147,16 @@ class Tracker:
 
     async def load(self) -> None:
         """Read the interrupted print, if there is one."""
-        self.pending = None
         try:
-            state = await self.in_thread(self.journal.read)
-            if state is not None and state.closed is None:
-                self.pending = Pending(
-                    state.job_id,
-                    Job.from_bytes(state.job_payload),
-                    Record.from_bytes(state.mark_payload),
-                )
+            await self.keeper.load()
         except (JournalError, RecordError) as e:
-            self._problem(f"The saved state cannot be read: {e}")
+            self.troubles.begin(f"The saved state cannot be read: {e}", e)
         self.changed()
 
     async def close(self, job_id: bytes, reason: str) -> None:
         """End a print for good: durable when this returns.  Raises JournalError."""
-        async with self._writing:
-            await self.in_thread(self.journal.close_job, job_id, reason)
-        if self.pending is not None and self.pending.job_id == job_id:
-            self.pending = None
+        await self.keeper.close(job_id, reason)
+        self.pacing.wrote(self.clock(), 1, reason)
         self.changed()
 
     async def note_z(self, job_id: bytes, z: float, phases: Phases) -> None:
@@ -150,21 +170,14 @@ class Tracker:
             pending.record, toolhead_z=z, z_range=None, z_phases=phases
         )
         try:
-            await self._store(job_id, pending.job, record)
+            writes = await self.keeper.store(job_id, pending.job, record)
+            self.pacing.wrote(self.clock(), writes, "resume")
         except (JournalError, RecordError) as e:
-            self._problem(f"The height of the nozzle is not saved: {e}")
+            self.troubles.begin(f"The height of the nozzle is not saved: {e}", e)
 
-    async def _store(self, job_id: bytes, job: Job, record: Record) -> None:
-        def write() -> None:
-            if self._stored_job != job_id:
-                self.journal.write_job(job_id, job.to_bytes())
-            self._stored_job = None
-            self.journal.write_mark(job_id, record.to_bytes())
-            self._stored_job = job_id
-
-        async with self._writing:
-            await self.in_thread(write)
-            self.pending = Pending(job_id, job, record)
+    def saving(self) -> dict[str, Any]:
+        """How saves are spaced, and why; see Pacing.status."""
+        return self.pacing.status(self.clock())
 
     # The worker
 
@@ -172,7 +185,7 @@ class Tracker:
         while True:
             with contextlib.suppress(asyncio.TimeoutError):
                 # klippy falls silent after a print: what failed is tried again.
-                waiting = self._ending or self._last_words
+                waiting = self.ending or self._last_words
                 await asyncio.wait_for(
                     self._wake.wait(), RETRY_PERIOD if waiting else None
                 )
@@ -182,11 +195,13 @@ class Tracker:
             except (JournalError, RecordError, files.FileProblem, GcodeError,
                     OSError) as e:  # fmt: skip
                 self._retry_at = self.clock() + RETRY_PERIOD
-                self._problem(f"The print is not being saved: {e}")
+                self.troubles.begin(f"The print is not being saved: {e}", e)
             except Exception as e:
                 logging.exception("power_loss_recovery: tracking the print")
                 self._retry_at = self.clock() + RETRY_PERIOD
-                self._problem(f"The print is not being saved: internal error: {e}")
+                self.troubles.begin(
+                    f"The print is not being saved: internal error: {e}", e
+                )
 
     async def _step(self) -> None:
         if self.clock() >= self._retry_at:
@@ -199,7 +214,7 @@ class Tracker:
             if mark is not None and mark.get("file_path"):
                 await self._follow(mark, state == "paused")
             elif extra.get("trouble"):
-                self._problem(f"The print is not being saved: {extra['trouble']}")
+                self.troubles.begin(f"The print is not being saved: {extra['trouble']}")
         elif self.printing is None:
             self._force = False
         elif (
@@ -248,25 +263,25 @@ class Tracker:
         if not self.enabled:
             await self._stop_saving(current)
             return
-        reason = self._due(mark, paused)
         chosen = self.history.select()
-        if reason is None or chosen is None or self.clock() < self._retry_at:
+        if chosen is None or self.clock() < self._retry_at:
             return
-        await self._save(current, chosen, reason)
+        reason = self._due(chosen, paused)
+        if reason is not None:
+            await self._save(current, chosen, reason)
+            self._last_paused = paused
 
     def _due(self, mark: Mapping[str, Any], paused: bool) -> str | None:
-        if self._force:
-            return "asked"
         last = self._last_mark
-        urgent = history.urgent(
+        why = history.urgent(
             last, mark, self.settings.save_on_layer, self._z_counts()
         )
-        if urgent is not None or last is None:
-            return urgent
-        if paused and history.parked(last, mark):
-            return "parked"
-        over = history.due(self.clock(), self._last_save, self.settings.save_interval)
-        return "interval" if over and history.changed(last, mark) else None
+        if self._force:
+            why = "asked"
+        elif why is None and last is not None and paused:
+            why = history.paused(last, mark, self._last_paused, self._at_rest())
+        news = last is None or history.changed(last, mark)
+        return self.pacing.decide(self.clock(), why, news)
 
     def _z_counts(self) -> bool:
         z_homing = self.status_of("power_loss_recovery").get("z_homing") or {}
@@ -285,7 +300,8 @@ class Tracker:
         self.printing = Printing(job_id, source, mark["job"], mark["file_path"])
         self.history.clear()
         self._last_words = None
-        self._last_mark, self._last_save = None, float("-inf")
+        self._last_mark, self._last_paused = None, False
+        self.pacing.new_print()
         self.changed()
 
     async def _save(
@@ -299,21 +315,21 @@ class Tracker:
         if record is None:
             return
         try:
-            await self._store(current.job_id, current.source.job, record)
+            writes = await self.keeper.store(
+                current.job_id, current.source.job, record
+            )
         except JobClosed:
             # Discarded while it began: what is printed now is another job.
             if self.printing == current:
                 self._take_new_id(current)
             return
-        self._force = False
+        if reason == "asked":
+            self._force = False
         if not lineage.in_prologue(mark, current):
             self._last_mark = mark
-        self._last_save = started
+        self.pacing.saved(started, self.keeper.latency, writes, reason)
         self.last_reason = reason
-        if self.trouble:
-            self.trouble = ""
-            self.tell("Saving works again.")
-            self.changed()
+        self.troubles.end()
 
     # The end
 
@@ -325,34 +341,26 @@ class Tracker:
         """What was saved gets old while the print goes on: it must not be resumed."""
         if self.pending is not None and self.pending.job_id == current.job_id:
             self._take_new_id(current)
-            self._ending[current.job_id] = "disabled"
+            self.keeper.end(current.job_id, "disabled")
             await self._close_ended()
 
     async def _finish(self, reason: str, keep_files: bool = False) -> None:
         current = self.printing
         assert current is not None
-        self.printing = None
         self._force = False
         self.history.clear()
         if self.pending is not None and self.pending.job_id == current.job_id:
-            self._ending[current.job_id] = reason
-        self.changed()
+            self.keeper.end(current.job_id, reason)
+        self.printing = None
         await self._close_ended()
+        self.changed()
         if not keep_files:
             await self.in_thread(files.remove_resume_files, self.gcodes)
 
     async def _close_ended(self) -> None:
         """Raises JournalError; what could not be closed is tried again."""
-        if self.pending is not None and self.pending.job_id in self._ending:
-            self.pending = None
-        for job_id, reason in list(self._ending.items()):
-            await self.close(job_id, reason)
-            self._ending.pop(job_id, None)
-
-    def _problem(self, text: str) -> None:
-        """Tell the owner once; the print goes on."""
-        if text != self.trouble:
-            self.trouble = text
-            logging.info(f"power_loss_recovery: {text}")
-            self.tell(text)
+        closed = await self.keeper.close_ended()
+        if closed:
+            self.pacing.wrote(self.clock(), closed, "end")
+            self.troubles.end()
             self.changed()

@@ -17,6 +17,7 @@ from moonraker.utils import ServerError
 from moonraker_components.power_loss_recovery import files, resumer, sequence
 from moonraker_components.power_loss_recovery.component import PowerLossRecovery
 from moonraker_components.power_loss_recovery.journal import Journal
+from moonraker_components.power_loss_recovery.record import to_payloads
 from tests.unit.fake_klippy import FakeKlippy
 from tests.unit.samples import GCODE, LINE, mark, record, state
 
@@ -52,8 +53,10 @@ class FakeServer:
             ),
         }  # fmt: skip
         self.folder = folder
+        self.update: Any = None
 
     async def subscribe(self, wanted: Any, callback: Any) -> dict[str, Any]:
+        self.update = callback
         return await self.klippy.query(wanted)
 
     async def get_item(self, *args: Any) -> Any:
@@ -151,8 +154,9 @@ async def bench(
     (tmp_path / "plr").mkdir()
     job = files.identify(gcodes, str(gcodes / "part.gcode"), 1.0).job
     journal = Journal(str(tmp_path / "plr" / "journal"))
-    journal.write_job(JOB_ID, job.to_bytes())
-    journal.write_mark(JOB_ID, record(line=LINE.decode()).to_bytes())
+    job_payload, mark_payload = to_payloads(job, record(line=LINE.decode()))
+    journal.write_job(JOB_ID, job_payload)
+    journal.write_mark(JOB_ID, mark_payload)
     journal.close()
     made = Bench(tmp_path)
     await made.plr.component_init()
@@ -349,6 +353,26 @@ async def test_without_its_section_in_klippy_nothing_is_resumed(bench: Bench) ->
     assert "no [power_loss_recovery]" in bench.plr.last_error
     with pytest.raises(ServerError, match="power_loss_recovery"):
         await bench.plr.resumer.resume()
+
+
+async def test_how_saves_are_spaced_is_in_the_status(bench: Bench) -> None:
+    bench.klippy.status["configfile"]["settings"]["mcu head"] = {}
+    await bench.event("klippy_ready")
+    assert bench.plr.status()["saving"]["reason"] == "save_interval"
+    busy = {"last_stats": {"mcu_task_avg": 0.003, "mcu_task_stddev": 0.0}}
+    bench.server.update({"mcu head": busy, "mcu other": busy, "heater_bed": {}}, 1.0)
+    saving = bench.plr.status()["saving"]
+    assert saving["reason"] == "mcu head is busy (120 %)"
+    assert set(saving) == {
+        "interval", "reason", "latency_ms", "writes_this_hour", "held",
+    }  # fmt: skip
+
+
+async def test_an_end_that_is_not_durable_yet_is_not_told_as_one(bench: Bench) -> None:
+    bench.plr.tracker.keeper.end(JOB_ID, "complete")
+    assert bench.plr.state() == "ending"
+    await bench.plr.tracker.keeper.close_ended()
+    assert bench.plr.state() == "idle" and not bench.pending()
 
 
 async def test_turned_off_stays_off(bench: Bench) -> None:

@@ -101,10 +101,27 @@ def test_the_first_state_does_not_wait() -> None:
     assert history.urgent(None, mark(), on_layer=True) == "first state"
 
 
-@pytest.mark.parametrize(("z", "parked"), [(0.4, False), (0.405, False), (10.4, True),
-                                           (0.3, True)])  # fmt: skip
-def test_a_head_that_was_lifted_is_parked(z: float, parked: bool) -> None:
-    assert history.parked(mark(), mark(toolhead_z=z)) is parked
+def test_a_tool_change_is_one_whatever_changes_with_it() -> None:
+    now = mark(state=state(heaters={"extruder": 0.0}, tool={"active": "extruder1"}))
+    assert history.urgent(mark(), now, on_layer=True) == "tool change"
+
+
+@pytest.mark.parametrize(("z", "reason"), [
+    (0.4, None), (0.405, None), (10.4, "parked"), (0.3, "parked"),
+])  # fmt: skip
+def test_a_head_that_was_lifted_is_parked(z: float, reason: str | None) -> None:
+    assert history.paused(mark(), mark(toolhead_z=z), True, True) == reason
+
+
+@pytest.mark.parametrize(("was_paused", "at_rest", "changes", "reason"), [
+    (False, False, {}, "pause"), (True, False, {"file_position": 9}, None),
+    (True, True, {"file_position": 9}, "pause"), (True, True, {"fraction": 0}, "pause"),
+    (True, True, {"state": state(fans={"fan": 1.0})}, None), (True, True, {}, None),
+])  # fmt: skip
+def test_a_pause_is_saved_when_it_begins_and_where_it_came_to_rest(
+    was_paused: bool, at_rest: bool, changes: dict[str, Any], reason: str | None
+) -> None:
+    assert history.paused(mark(), mark(**changes), was_paused, at_rest) == reason
 
 
 @pytest.mark.parametrize(("changes", "changed"), [
@@ -114,17 +131,3 @@ def test_a_head_that_was_lifted_is_parked(z: float, parked: bool) -> None:
 ])  # fmt: skip
 def test_time_alone_is_no_news(changes: dict[str, Any], changed: bool) -> None:
     assert history.changed(mark(), mark(**changes)) is changed
-
-
-@pytest.mark.parametrize(("now", "interval", "due"), [
-    (100.5, 1.0, False), (100.9, 1.0, True), (101.0, 1.0, True),
-    (1e6, 0.0, False), (100.0, 0.05, True),
-])  # fmt: skip
-def test_an_interval_is_over_when_the_next_status_would_be_late(
-    now: float, interval: float, due: bool
-) -> None:
-    assert history.due(now, 100.0, interval) is due
-
-
-def test_without_a_save_so_far_any_interval_is_over() -> None:
-    assert history.due(0.0, float("-inf"), 300.0)

@@ -280,7 +280,7 @@ def test_valid_checksums_do_not_make_absurd_fields_believed(
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(JournalError, match="not a regular file"):
+    with pytest.raises(JournalError, match="neither a regular file"):
         Journal.open(str(tmp_path))
     with pytest.raises(JournalError, match="mounted") as caught:
         Journal.open(str(tmp_path / "nowhere" / "journal"))

@@ -84,7 +84,7 @@ async def test_the_facts_are_those_of_klippy(bench: Bench) -> None:
 
 
 async def test_the_z_motors_are_facts(bench: Bench) -> None:
-    motor = {"step_dist": 0.0025, "cycle": 64, "phase": 3, "moved": 3}
+    motor = {"step_dist": 0.0025, "cycle": 64, "phase": 3, "moved": 3, "counted": True}
     bench.klippy.status["power_loss_recovery"]["z_motors"] = {"stepper_z": motor}
     settings = bench.klippy.status["configfile"]["settings"]
     settings["power_loss_recovery"]["z_strategy"] = "assume"

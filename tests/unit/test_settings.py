@@ -13,12 +13,13 @@ def test_what_klippy_has_checked_is_taken_over() -> None:
     section = {
         "save_interval": 5.5, "save_on_layer": False,
         "history_size": 8, "save_delay": 3, "unknown": "x",
+        "max_writes_per_hour": 60, "z_strategy": "measure",
     }  # fmt: skip
-    assert Settings.from_klippy(section) == Settings(5.5, False, 8, 3)
+    assert Settings.from_klippy(section) == Settings(5.5, False, 8, 3, 60, "measure")
 
 
 def test_a_section_without_options_gives_the_defaults() -> None:
-    assert Settings.from_klippy({}) == Settings(1.0, True, 5, 2)
+    assert Settings.from_klippy({}) == Settings(1.0, True, 5, 2, 0, "auto")
 
 
 @pytest.mark.parametrize("bad", [
@@ -26,6 +27,19 @@ def test_a_section_without_options_gives_the_defaults() -> None:
 ])  # fmt: skip
 def test_an_interval_that_makes_no_sense_is_the_default(bad: Any) -> None:
     assert Settings.from_klippy({"save_interval": bad}).save_interval == 1.0
+
+
+@pytest.mark.parametrize(("given", "taken"), [
+    (0, 0), (1, 1), ("120", 120), (14400, 14400), (-1, 0), (14401, 0), (None, 0),
+])  # fmt: skip
+def test_a_limit_of_writes_that_makes_no_sense_is_none(given: Any, taken: int) -> None:
+    made = Settings.from_klippy({"max_writes_per_hour": given})
+    assert made.max_writes_per_hour == taken
+
+
+@pytest.mark.parametrize("bad", [None, 5, "guess", "Measure"])
+def test_a_strategy_that_nobody_knows_is_the_default(bad: Any) -> None:
+    assert Settings.from_klippy({"z_strategy": bad}).z_strategy == "auto"
 
 
 @pytest.mark.parametrize(("given", "taken"), [(0, 0.0), (300, 300.0), ("2.5", 2.5)])

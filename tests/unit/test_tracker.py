@@ -140,6 +140,33 @@ async def test_a_failing_journal_is_told_once_and_comes_back(bench: Bench) -> No
     assert saved is not None and saved.file_position == AFTER
 
 
+async def test_a_disk_that_fails_now_and_then_does_not_fill_the_console(
+    bench: Bench,
+) -> None:
+    bench.tracker.configure(replace(NOW, save_interval=0.5))
+    await bench.see(file_position=LINES[3])
+    for n in range(20):
+        words = ("the disk is full", "the disk is read-only")[n % 2]
+        bench.broken = JournalError(words) if n % 4 < 3 else None
+        bench.now += RETRY_PERIOD
+        await bench.see(toolhead_z=1.0 + n)
+        assert (words in bench.tracker.trouble) is (bench.broken is not None)
+    assert len(bench.told) == 2
+    bench.now += 600
+    bench.broken = JournalError("the disk is full")
+    await bench.see(file_position=AFTER)
+    assert len(bench.told) == 3
+
+
+async def test_another_kind_of_trouble_is_told_as_well(bench: Bench) -> None:
+    await bench.see(file_position=LINES[3])
+    bench.broken = JournalError("the disk is full")
+    await bench.see(file_position=LINES[4])
+    bench.now += RETRY_PERIOD
+    await bench.see(file_position=LINES[4] + 1)
+    assert len(bench.told) == 2 and "disk is full" in bench.told[0]
+
+
 async def test_a_failing_journal_is_not_hammered(bench: Bench) -> None:
     bench.broken = JournalError("the disk is full")
     bench.calls.clear()

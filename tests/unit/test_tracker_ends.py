@@ -177,3 +177,69 @@ async def test_a_journal_of_another_version_is_said_and_not_offered(
     await bench.tracker.load()
     assert bench.tracker.pending is None
     assert any("another version" in t for t in bench.told)
+
+
+# Nothing says that a print is over before the journal does
+
+def said(bench: Bench) -> list[tuple[bool, bool, bool]]:
+    """At every notification: is a print known, is it being ended, is it closed."""
+    seen: list[tuple[bool, bool, bool]] = []
+
+    def note() -> None:
+        tracker = bench.tracker
+        known = tracker.printing is not None or tracker.pending is not None
+        seen.append((known, tracker.ending, bench.closed() is not None))
+
+    bench.tracker.changed = bench.tracker.troubles.changed = note
+    return seen
+
+
+@pytest.mark.parametrize("end", ["complete", "cancelled", "standby"])
+async def test_the_end_is_told_when_it_is_durable(bench: Bench, end: str) -> None:
+    await bench.see()
+    seen = said(bench)
+    await bench.see(end, pending_marks=0)
+    assert seen and all(closed for known, _, closed in seen if not known)
+    assert seen[-1] == (False, False, True)
+
+
+async def test_as_long_as_the_disk_refuses_the_end_is_not_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "moonraker_components.power_loss_recovery.tracker.RETRY_PERIOD", 0.01
+    )
+    await bench.see()
+    seen = said(bench)
+    bench.broken = JournalError("the disk is read-only")
+    await bench.see("complete", pending_marks=0)
+    assert seen and all(known or ending for known, ending, _ in seen)
+    assert bench.tracker.pending is None, "nobody may resume it"
+    bench.broken = None
+    bench.now += 10
+    await asyncio.sleep(0.05)
+    assert seen[-1] == (False, False, True)
+    assert bench.told[-1] == "Saving works again."
+
+
+async def test_a_discard_is_told_when_it_is_durable(bench: Bench) -> None:
+    await bench.see()
+    bench.tracker.klippy_gone()
+    await bench.settle()
+    seen = said(bench)
+    pending = bench.tracker.pending
+    assert pending is not None
+    bench.broken = JournalError("the disk is full")
+    with pytest.raises(JournalError):
+        await bench.tracker.close(pending.job_id, "discarded")
+    assert seen == [] and bench.tracker.pending == pending
+    bench.broken = None
+    await bench.tracker.close(pending.job_id, "discarded")
+    assert seen == [(False, False, True)]
+
+
+async def test_the_files_of_a_resume_go_after_the_close(bench: Bench) -> None:
+    await bench.see()
+    bench.calls.clear()
+    await bench.see("complete", pending_marks=0)
+    assert bench.calls.index("close_job") < bench.calls.index("remove_resume_files")

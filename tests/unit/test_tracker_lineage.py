@@ -95,6 +95,33 @@ async def interrupted(bench: Bench) -> str:
     return bench.resume_file(pending.record)
 
 
+async def test_how_far_klippy_was_ahead_in_a_resume_file_is_told_of_the_original(
+    bench: Bench,
+) -> None:
+    path = await interrupted(bench)
+    stamp = files.identify(bench.root, path, 1.0).stamp
+    assert stamp is not None
+    ahead = stamp.tail_offset + AFTER - stamp.tail_position
+    await bench.see(file_path=path, file_position=stamp.first_line_offset,
+                    queued={"file_position": ahead, "print_time": 9.0})  # fmt: skip
+    saved = bench.saved()
+    assert saved is not None and saved.queued is not None
+    assert (saved.queued.file_position, saved.queued.print_time) == (AFTER, 9.0)
+
+
+@pytest.mark.parametrize("place", [0, None, "9", 10**12])
+async def test_a_place_ahead_that_is_none_is_not_believed(
+    bench: Bench, place: object
+) -> None:
+    path = await interrupted(bench)
+    old = bench.saved()
+    stamp = files.identify(bench.root, path, 1.0).stamp
+    assert stamp is not None
+    await bench.see(file_path=path, file_position=stamp.tail_offset,
+                    queued={"file_position": place, "print_time": 9.0})  # fmt: skip
+    assert bench.saved() == old and len(bench.told) == 1
+
+
 async def test_a_resume_file_keeps_the_lineage(bench: Bench) -> None:
     path = await interrupted(bench)
     old = bench.tracker.pending

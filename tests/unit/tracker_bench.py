@@ -10,7 +10,7 @@ from typing import Any
 
 from moonraker_components.power_loss_recovery import files, plan
 from moonraker_components.power_loss_recovery.journal import Journal
-from moonraker_components.power_loss_recovery.record import Job, Record
+from moonraker_components.power_loss_recovery.record import Job, Record, from_payloads
 from moonraker_components.power_loss_recovery.settings import Settings
 from moonraker_components.power_loss_recovery.tracker import Tracker
 from tests.unit.samples import FACTS, GCODE, mark
@@ -18,6 +18,19 @@ from tests.unit.samples import FACTS, GCODE, mark
 LINES = [i for i in range(len(GCODE)) if i == 0 or GCODE[i - 1 : i] == b"\n"]
 AFTER = GCODE.index(b"G1 X100 Y100 E5")
 NOW = Settings(save_interval=1.0, save_on_layer=True, history_size=5, save_delay=1)
+
+
+class Watched(Journal):
+    """Does what a test wants while it writes a mark."""
+
+    def __init__(self, path: str, during: dict[str, Callable[[], None]]) -> None:
+        super().__init__(path)
+        self.during = during
+
+    def write_mark(self, job_id: bytes, payload: bytes) -> int:
+        if "write_mark" in self.during:
+            self.during.pop("write_mark")()
+        return super().write_mark(job_id, payload)
 
 
 class Bench:
@@ -32,12 +45,13 @@ class Bench:
         self.gate: asyncio.Event | None = None
         self.calls: list[str] = []
         self.at_call: dict[str, Callable[[], None]] = {}
+        self.during: dict[str, Callable[[], None]] = {}  # calls of the journal
         self.tracker = self.moonraker()
 
     def moonraker(self) -> Tracker:
         tracker = Tracker(
-            Journal(self.path), self.root, self.in_thread, lambda: self.now,
-            lambda: 1.7e9, "boot", lambda: None, self.told.append,
+            Watched(self.path, self.during), self.root, self.in_thread,
+            lambda: self.now, lambda: 1.7e9, "boot", lambda: None, self.told.append,
         )  # fmt: skip
         tracker.configure(NOW)
         self.worker = asyncio.ensure_future(tracker.run())
@@ -57,7 +71,7 @@ class Bench:
     async def restart_moonraker(self) -> None:
         self.worker.cancel()
         await asyncio.gather(self.worker, return_exceptions=True)
-        self.tracker.journal.close()
+        self.tracker.keeper.journal.close()
         self.tracker = self.moonraker()
         await self.tracker.load()
 
@@ -92,12 +106,12 @@ class Bench:
         found = Journal(self.path).read()
         if found is None or found.closed is not None:
             return None
-        return Record.from_bytes(found.mark_payload)
+        return from_payloads(found.job_payload, found.mark_payload)[1]
 
     def job(self) -> Job:
         found = Journal(self.path).read()
         assert found is not None
-        return Job.from_bytes(found.job_payload)
+        return from_payloads(found.job_payload, found.mark_payload)[0]
 
     def closed(self) -> str | None:
         found = Journal(self.path).read()

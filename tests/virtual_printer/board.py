@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from . import mcu
-from .mcu import DICTIONARY, Firmware
+from . import mcu_core
+from .mcu import Firmware
+from .mcu_core import DICTIONARY
 from .protocol import CLOCK_FREQ, MESSAGE_MIN, SEQ_MASK, Message, decode_int, frame
 from .world import World
 
@@ -21,7 +22,7 @@ RESPONSES = {m.msgid: m for m in DICTIONARY.responses.values()}
 PIN = DICTIONARY.pins
 
 
-def encoded(name: str, *args: int) -> bytes:
+def encoded(name: str, *args: int | bytes) -> bytes:
     return COMMANDS[name].encode(args)
 
 
@@ -52,7 +53,7 @@ class Board:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seed: int = 1) -> None:
         self.clock = 7 * 2**32 + 12345
-        monkeypatch.setattr(mcu, "world_clock", lambda: self.clock)
+        monkeypatch.setattr(mcu_core, "world_clock", lambda: self.clock)
         self.world = World(seed)
         self.host, self.line = socket.socketpair()
         self.host.setblocking(False)

@@ -13,6 +13,8 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
     {"do": "cut", "kill": [PGID...]} cut now
     {"do": "brown_out", "usb": BOOL} all but the host loses power for a moment; with
                                      usb the port goes away, else it stays open
+    {"do": "drivers_off"}            the motors' supply is off for a moment; the
+                                     micro-controllers have their own
     {"do": "ac", "ok": BOOL}         the AC-detect pin
     {"do": "sag", "drops": [MM...]}  corners sag now, without a power cut
     {"do": "switch", "pin": PIN, "kind": KIND, "sigma": MM}
@@ -41,7 +43,8 @@ import numpy as np
 
 from . import trace
 from .controller import Controller
-from .mcu import Firmware, world_clock
+from .mcu import Firmware
+from .mcu_core import world_clock
 from .protocol import CLOCK_FREQ
 from .world import BED, FILAMENT_DIAMETER, HEATER_PINS, Z_CORNERS, World
 
@@ -165,6 +168,10 @@ class Machine:
         self._begin_session()
         for controller in self.controllers:
             controller.firmware.send("starting")
+        return {}
+
+    def do_drivers_off(self) -> dict:
+        self.world.motors_off(world_clock())
         return {}
 
     def do_ac(self, ok: bool) -> dict:
@@ -301,8 +308,11 @@ def main() -> None:
     parser.add_argument("--z-motors", type=int, default=4)
     parser.add_argument("--floating-bed", action="store_true")
     parser.add_argument("--cartesian", action="store_true")
+    parser.add_argument("--lead-screws", action="store_true")
     args = parser.parse_args()
-    world = World(args.seed, args.z_motors, args.floating_bed, args.cartesian)
+    world = World(
+        args.seed, args.z_motors, args.floating_bed, args.cartesian, args.lead_screws
+    )
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Steps are evaluated late without harm, but the host wants answers in time.
     with contextlib.suppress(OSError):

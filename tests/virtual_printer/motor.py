@@ -13,6 +13,7 @@ restarts.  Nothing is evaluated step by step until somebody asks.
 from __future__ import annotations
 
 import bisect
+import random
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -82,6 +83,11 @@ class Motor:
     microsteps: int
     position: float
     snaps: bool = True
+    reversed: bool = False  # wired so that a high DIR pin turns it down
+    # Friction holds a rotor this far from where the field points, at most.
+    friction: float = 0.0  # mm
+    chance: random.Random = field(default_factory=random.Random)
+    lag: float = 0.0  # mm by which an energised rotor stands beside its field
     energised: bool = False
     phase: int = 0  # microsteps since the driver got power
     chunks: list[Chunk] = field(default_factory=list)
@@ -209,12 +215,26 @@ class Motor:
         here = self.at(clock)
         wanted = self.origin + (self.phase_at(clock) * self.step_mm) % cycle
         snap = (wanted - here) - round((wanted - here) / cycle) * cycle
+        if abs(snap) <= self.friction:
+            self.lag, snap = -snap, 0.0
+        else:
+            self.lag = self._lag()
+            snap += self.lag
         self.jump(clock, snap)
         return snap
 
+    def release(self, clock: int) -> None:
+        """Coils off: friction keeps the rotor where its last steps left it."""
+        if self.energised and self.friction:
+            self.jump(clock, self._lag() - self.lag)
+        self.energised, self.lag = False, 0.0
+
+    def _lag(self) -> float:
+        return self.chance.uniform(-self.friction, self.friction)
+
     def disconnect(self, clock: int) -> None:
         """Steps no longer turn it: a coupling that slips.  Once in its life."""
-        self.slips_at, self.snaps = clock, False
+        self.slips_at, self.snaps, self.friction = clock, False, 0.0
 
     def connect(self, clock: int) -> None:
         """The coupling is tight again, wherever the motor now stands."""
@@ -225,7 +245,7 @@ class Motor:
 
     def driver_reset(self, clock: int) -> None:
         """Driver without power: its microstep counter starts again at zero."""
-        self.energised = False
+        self.release(clock)
         self.phase = self.net_at(clock)
 
     def expand(self, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:

@@ -95,7 +95,7 @@ def run_interrupted(
                 during(printer)
             for number, cut in enumerate(cuts):
                 printer.arm_cut(cut)
-                at.append(_wait_cut(printer, cut))
+                at.append(wait_cut(printer, cut))
                 say(f"power cut {number + 1}: {cut:.1f} s after the first plastic")
                 printer.power_on()
                 offers.append(wait_offer(printer))
@@ -207,7 +207,7 @@ def finish(printer: VirtualPrinter, say: Say = quiet) -> None:
     )
 
 
-def _wait_cut(printer: VirtualPrinter, cut: float) -> float:
+def wait_cut(printer: VirtualPrinter, cut: float) -> float:
     """Wait for the armed cut, as long as the print goes on without it."""
 
     def check() -> None:

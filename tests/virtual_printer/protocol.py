@@ -62,6 +62,8 @@ COMMANDS = (
     "buttons_add oid=%c pos=%c pin=%u pull_up=%c",
     "buttons_query oid=%c clock=%u rest_ticks=%u retransmit_count=%c invert=%c",
     "buttons_ack oid=%c count=%c",
+    "config_tmcuart oid=%c rx_pin=%u pull_up=%c tx_pin=%u bit_time=%u",
+    "tmcuart_send oid=%c write=%*s read=%c",
 )
 RESPONSES = (
     "identify_response offset=%u data=%.*s",
@@ -77,6 +79,7 @@ RESPONSES = (
     "endstop_state oid=%c homing=%c next_clock=%u pin_value=%c",
     "analog_in_state oid=%c next_clock=%u value=%hu",
     "buttons_state oid=%c ack_count=%c state=%*s",
+    "tmcuart_response oid=%c read=%*s",
 )
 STATIC_STRINGS = (
     "Emergency stop",
@@ -92,8 +95,11 @@ STATIC_STRINGS = (
     "update_digital_out not valid with active queue",
     "Move queue overflow",
     "Can't reset time when stepper active",
+    "Not a valid uart pin",
+    "tmcuart data too large",
 )
 _SIGNED = {"%i", "%hi"}
+_BYTES = {"%*s", "%.*s"}
 
 
 class CommandError(Exception):
@@ -145,6 +151,15 @@ def decode_int(data: bytes, pos: int) -> tuple[int, int]:
     return v, pos
 
 
+def decode_bytes(data: bytes, pos: int) -> tuple[bytes, int]:
+    """The buffer at `pos`, behind its length, and the position after it."""
+    begin = pos + 1
+    end = begin + data[pos]
+    if end > len(data):
+        raise IndexError("a buffer that ends before its length")
+    return data[begin:end], end
+
+
 def frame(seq: int, payload: bytes) -> bytes:
     body = bytes((len(payload) + MESSAGE_MIN, DEST | (seq & SEQ_MASK))) + payload
     crc = crc16_ccitt(body)
@@ -160,7 +175,6 @@ class Message:
         args = [a.split("=") for a in msgformat.split()[1:]]
         self.names = [a[0] for a in args]
         self.types = [a[1] for a in args]
-        self.signed = [t in _SIGNED for t in self.types]
 
     def encode(self, args: Sequence[int | bytes]) -> bytes:
         out = bytearray((self.msgid,))
@@ -210,7 +224,7 @@ class Dictionary:
     def response(self, name: str, args: Sequence[int | bytes]) -> bytes:
         return self.responses[name].encode(args)
 
-    def decode(self, payload: bytes) -> Iterator[tuple[str, list[int]]]:
+    def decode(self, payload: bytes) -> Iterator[tuple[str, list[int | bytes]]]:
         """Yield (name, arguments) of each message in a payload from the host.
 
         CommandError where src/command.c would shut down.
@@ -222,13 +236,17 @@ class Dictionary:
             if message is None:
                 raise CommandError("Invalid command")
             pos += 1
-            args: list[int] = []
-            for signed in message.signed:
+            args: list[int | bytes] = []
+            for kind in message.types:
                 try:
-                    value, pos = decode_int(payload, pos)
+                    if kind in _BYTES:
+                        value, pos = decode_bytes(payload, pos)
+                        args.append(value)
+                        continue
+                    number, pos = decode_int(payload, pos)
                 except IndexError:
                     raise CommandError("Command parser error") from None
-                args.append(value if signed else value & 0xFFFFFFFF)
+                args.append(number if kind in _SIGNED else number & 0xFFFFFFFF)
             yield message.name, args
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from .board import PIN, SECOND, decoded, encoded
 from .machine import Machine
-from .mcu import world_clock
+from .mcu_core import world_clock
 from .protocol import MESSAGE_MIN, frame
 from .world import World
 

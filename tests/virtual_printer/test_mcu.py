@@ -15,7 +15,8 @@ from .board import (
     Board,
     encoded,
 )
-from .mcu import DICTIONARY, STATS_PERIOD, TOO_LATE
+from .mcu import TOO_LATE
+from .mcu_core import DICTIONARY, STATS_PERIOD
 from .protocol import ADC_MAX, MOVE_COUNT
 from .world import adc_fraction
 
@@ -423,3 +424,14 @@ def test_a_button_nobody_acknowledged_is_reported_again(board: Board) -> None:
 
 def test_the_pins_that_klippy_is_told_of_exist() -> None:
     assert {"SA", "LX", "HE", "EA", "TE", "ACOK"} <= set(PIN)
+
+
+def test_a_motor_wired_the_other_way_round_counts_as_its_dir_pin(board: Board) -> None:
+    motor = board.world.motors["a"]
+    motor.reversed = True
+    x = motor.at(board.clock)
+    board.ask("set_next_step_dir", board.A, 1)
+    board.ask("queue_step", board.A, board.now + 10 * MS, 5, 0)
+    board.run(0.2)
+    assert board.value("stepper_get_position", board.A)["pos"] == 5
+    assert motor.at(board.clock) == pytest.approx(x - 5 * motor.step_mm)

@@ -3,6 +3,7 @@
 """A motor's chunks, jumps and rotor agree with a motor that counts every step."""
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -307,3 +308,90 @@ def test_a_motor_that_is_disconnected_stands_and_its_past_stays_true() -> None:
     )
     assert motor.history(0, 10_000)[1][-1] == pytest.approx(motor.at(10_000))
     assert np.array_equal(motor.history(0, 5_000)[1], past[1])
+
+
+# Friction
+
+FRICTION = 0.05 * MICROSTEPS * STEP
+
+
+def stiff(seed: int) -> Motor:
+    chance = random.Random(seed)
+    return Motor("z", STEP, MICROSTEPS, 0.0, friction=FRICTION, chance=chance)
+
+
+def beside_field(motor: Motor, clock: int) -> float:
+    """mm from the nearest place that has the driver's phase."""
+    return off_lattice(motor, clock) * motor.cycle_mm
+
+
+@given(st.integers(0, 1000), st.integers(0, 300))
+def test_a_stiff_rotor_rests_close_to_its_field_and_stays_there_without(
+    seed: int, steps: int
+) -> None:
+    motor = stiff(seed)
+    motor.energise(0)
+    motor.push(0, 10, steps, 0, True) if steps else None
+    held = motor.at(10_000)
+    assert abs(held - steps * STEP) <= FRICTION + 1e-9
+    motor.release(10_000)
+    left = motor.at(10_001)
+    assert abs(left - steps * STEP) <= FRICTION + 1e-9
+    # The driver keeps its phase, so the rotor comes back to the same cycle.
+    motor.energise(20_000)
+    assert motor.at(20_000) == pytest.approx(steps * STEP, abs=FRICTION + 1e-9)
+    assert beside_field(motor, 20_000) <= FRICTION + 1e-9
+
+
+@given(st.integers(0, 1000), st.integers(0, 300))
+def test_a_stiff_rotor_falls_to_a_cycle_after_a_power_cut(
+    seed: int, steps: int
+) -> None:
+    motor = stiff(seed)
+    motor.energise(0)
+    motor.push(0, 10, steps, 0, True) if steps else None
+    motor.driver_reset(10_000)
+    left = motor.at(10_001)
+    motor.energise(20_000)
+    there = motor.at(20_001)
+    assert abs(there / CYCLE - round(there / CYCLE)) * CYCLE <= FRICTION + 1e-9
+    assert abs(there - left) <= CYCLE / 2 + FRICTION + 1e-9
+
+
+def test_the_seed_decides_where_a_stiff_rotor_rests() -> None:
+    def places(seed: int) -> list[float]:
+        motor = stiff(seed)
+        found = []
+        for clock in range(1, 6):
+            motor.energise(2 * clock)
+            motor.push(2 * clock, 0, 10, 0, True)
+            motor.driver_reset(2 * clock + 1)
+            found.append(motor.at(2 * clock + 1))
+        return found
+
+    assert places(1) == places(1) != places(2)
+    lags = {round(p / STEP - round(p / STEP), 6) for p in places(1)}
+    assert len(lags) == 5
+
+
+def test_a_rotor_within_its_friction_does_not_move_when_switched_on() -> None:
+    motor = stiff(1)
+    motor.jump(0, 0.9 * FRICTION)
+    assert motor.energise(1) == 0.0
+    assert motor.at(2) == pytest.approx(0.9 * FRICTION)
+    motor.release(3)
+    assert abs(motor.at(4)) <= FRICTION
+
+
+@pytest.mark.parametrize("steps", [31, 32, 33])
+def test_halfway_between_two_cycles_chance_decides(steps: int) -> None:
+    """0.05 full steps of lag: more than half a microstep of 1/16, less than one."""
+    ends = set()
+    for seed in range(40):
+        motor = stiff(seed)
+        motor.energise(0)
+        motor.push(0, 10, steps, 0, True)
+        motor.driver_reset(10_000)
+        motor.energise(20_000)
+        ends.add(round(motor.at(20_001) / CYCLE))
+    assert ends == {31: {0}, 32: {0, 1}, 33: {1}}[steps]

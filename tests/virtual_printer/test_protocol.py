@@ -37,10 +37,11 @@ RANGES = {
     "%hu": st.integers(0, 2**16 - 1),
     "%hi": st.integers(-(2**15), 2**15 - 1),
     "%c": st.integers(0, 255),
+    "%*s": st.binary(max_size=255),
 }
 
 
-def command(name: str, *args: int) -> bytes:
+def command(name: str, *args: int | bytes) -> bytes:
     return by_name(name).encode(args)
 
 
@@ -63,7 +64,7 @@ class Line:
 
 
 @st.composite
-def messages(draw: st.DrawFn) -> tuple[str, list[int]]:
+def messages(draw: st.DrawFn) -> tuple[str, list[int | bytes]]:
     message = draw(st.sampled_from(list(DICTIONARY.commands.values())))
     return message.name, [draw(RANGES[kind]) for kind in message.types]
 
@@ -99,7 +100,7 @@ def test_the_checksum_is_that_of_a_known_frame() -> None:
 
 @given(st.lists(messages(), min_size=1, max_size=3))
 def test_a_payload_is_decoded_into_what_was_encoded(
-    wanted: list[tuple[str, list[int]]],
+    wanted: list[tuple[str, list[int | bytes]]],
 ) -> None:
     payload = b"".join(command(name, *args) for name, args in wanted)
     assert list(DICTIONARY.decode(payload)) == wanted

@@ -9,8 +9,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from .protocol import CLOCK_FREQ
-from .variants import ONE_MOTOR, TRIDENT, TWO_MOTORS, VORON_24
-from .world import NOZZLE_START, XY_STEP, XY_SWITCH, Z_CORNERS, World
+from .variants import (
+    LEAD_SCREWS,
+    LEAD_SCREWS_TMC,
+    ONE_MOTOR,
+    ONE_SCREW,
+    ONE_SCREW_TMC,
+    TRIDENT,
+    TWO_MOTORS,
+    VORON_24,
+    Variant,
+)
+from .world import (
+    FRICTION,
+    NOZZLE_START,
+    REVERSED,
+    XY_STEP,
+    XY_SWITCH,
+    Z_CORNERS,
+    World,
+)
 
 PLACES = st.tuples(st.floats(0, 250), st.floats(0, 250))
 CORNERS = {4: Z_CORNERS, 3: (Z_CORNERS[0], Z_CORNERS[3], (125.0, 270.0))}
@@ -85,3 +103,51 @@ def test_a_machine_is_told_klippy_with_the_motors_it_has(variant) -> None:
         assert (f"[stepper_z{number}]" in text) == there
         assert (f"pin_stepper_z{number}:" in text) == there
     assert "[power_loss_recovery]" in text
+
+
+SCREWS = [LEAD_SCREWS, LEAD_SCREWS_TMC, ONE_SCREW, ONE_SCREW_TMC]
+
+
+@pytest.mark.parametrize("variant", SCREWS)
+def test_a_machine_with_lead_screws_has_no_z_switches(variant: Variant) -> None:
+    text = variant.printer_cfg()
+    assert "ZP" not in text and "pin_stepper_z" not in text
+    assert "gear_ratio: 80:16" not in text
+    assert text.count("rotation_distance: 8\n") == variant.z_motors
+    drivers = variant.z_motors if variant.extra else 0
+    assert text.count("[tmc2209 ") == drivers
+    assert ("dir_pin: !DZ1" in text) == (variant.z_motors > 1)
+    assert text.count("!") == (variant.z_motors > 1)
+    assert "--lead-screws" in variant.machine_arguments()
+
+
+@given(st.integers(1, 4), st.integers(0, 100))
+def test_lead_screws_hold_without_power(count: int, seed: int) -> None:
+    world = World(seed, count, lead_screws=True)
+    for name in world.z_motors:
+        world.set_enable(name, True, 1)
+    before = world.corners(2)
+    world.set_enable("z", False, 10)
+    world.motors_off(20)
+    friction = 2 * FRICTION * 16 * world.motors["z"].step_mm
+    assert world.corners(21) == pytest.approx(before, abs=friction)
+    assert {kind for _, kind, _ in world.events} <= {"snap"}
+
+
+def test_no_two_rotors_of_lead_screws_stand_on_the_same_cycle() -> None:
+    world = World(1, lead_screws=True)
+    for name in world.z_motors:
+        world.set_enable(name, True, 1)
+    snaps = [c - NOZZLE_START[2] for c in world.corners(2)]
+    cycle = world.motors["z"].cycle_mm
+    assert len({round(s, 3) for s in snaps}) == 4
+    assert all(abs(s) <= cycle / 2 + 0.05 * 16 * 0.0025 for s in snaps)
+    again = World(1, lead_screws=True)
+    again.set_enable("z", True, 1)
+    assert again.corners(2)[0] == world.corners(2)[0]
+
+
+def test_one_lead_screw_is_wired_the_other_way_round() -> None:
+    world = World(1, lead_screws=True)
+    assert [n for n, m in world.motors.items() if m.reversed] == [REVERSED]
+    assert not any(m.reversed for m in World(1).motors.values())

@@ -27,6 +27,7 @@ import numpy as np
 from .motor import Motor
 from .protocol import CLOCK_FREQ
 from .switch_faults import SwitchFaults
+from .tmc import Tmc2209
 
 XY_STEP = 40.0 / (200 * 32)
 Z_STEP = 8.0 / (200 * 16)
@@ -43,6 +44,10 @@ NOZZLE_START = (120.0, 110.0, 40.0)
 CONTACT_CELL = 0.5
 # A nozzle may stand this much below the top of the plastic it has laid.
 SQUEEZE = 0.1
+# Full steps by which friction may hold the rotor of a lead screw beside its field.
+FRICTION = 0.05
+# The lead screw whose motor is wired the other way round: its dir_pin has a "!".
+REVERSED = "z1"
 # Faster than any axis moves, mm per tick; steps of the extruder looked at in one.
 MAX_STEP = 1000.0 / CLOCK_FREQ
 STRIDE = 16
@@ -55,9 +60,10 @@ ENABLE_PINS = {"EA": "a", "EB": "b", "EZ0": "z", "EZ1": "z1", "EZ2": "z2",
 HEATER_PINS = {"HE": "extruder", "HB": "heater_bed"}
 ADC_PINS = {"TE": "extruder", "TB": "heater_bed"}
 SWITCH_PINS = ("LX", "LY", "LZ", "ZP0", "ZP1", "ZP2", "ZP3", "ACOK")
+UART_PINS = {"UZ0": "z", "UZ1": "z1", "UZ2": "z2", "UZ3": "z3"}
 OTHER_PINS = ("DA", "DB", "DZ0", "DZ1", "DZ2", "DZ3", "DE", "FAN0", "FAN1", "AUX")
 ALL_PINS = (*STEP_PINS, *ENABLE_PINS, *HEATER_PINS, *ADC_PINS, *SWITCH_PINS,
-            *OTHER_PINS)  # fmt: skip
+            *OTHER_PINS, *UART_PINS)  # fmt: skip
 
 
 @dataclass
@@ -96,16 +102,21 @@ class World:
     three stand front left, front right and in the middle of the rear, two left
     and right.  A floating bed that loses power falls away from the nozzle,
     towards its switches: "higher" is always further from the bed.
+
+    lead_screws: Z stays where it is without power.  Friction in the nuts holds
+    each rotor a little beside its field, no motor stands on a cycle before it is
+    first switched on, and one is wired the other way round.
     """
 
     def __init__(
         self, seed: int, z_motors: int = 4, floating_bed: bool = False,
-        cartesian: bool = False,
+        cartesian: bool = False, lead_screws: bool = False,
     ) -> None:  # fmt: skip
         self.random = random.Random(seed)
         self.z_motors = Z_MOTORS[:z_motors]
         self.floating_bed = floating_bed
         self.cartesian = cartesian
+        self.lead_screws = lead_screws
         x, y, z = NOZZLE_START
         self.motors = {
             "a": Motor("a", XY_STEP, 32, x if cartesian else x + y),
@@ -114,6 +125,9 @@ class World:
         }
         for name in Z_MOTORS:
             self.motors[name] = Motor(name, Z_STEP, 16, z)
+        if lead_screws:
+            self._fit_lead_screws(seed)
+        self.drivers = {name: Tmc2209(self.motors[name]) for name in Z_MOTORS}
         self.heaters = {
             "extruder": Heater(gain=14.0, loss=0.02),
             "heater_bed": Heater(gain=6.0, loss=0.004),
@@ -129,6 +143,14 @@ class World:
         self.events: list[tuple[float, str, str]] = []
         self._plastic_at: tuple[tuple[float, float, int], np.ndarray] = (
             (0.0, 0.0, -1), np.zeros(0))  # fmt: skip
+
+    def _fit_lead_screws(self, seed: int) -> None:
+        for name in Z_MOTORS:
+            motor = self.motors[name]
+            motor.chance = random.Random(f"{seed} {name}")
+            motor.friction = FRICTION * motor.microsteps * motor.step_mm
+            motor.origin -= motor.chance.uniform(0.0, motor.cycle_mm)
+            motor.reversed = name == REVERSED
 
     # Positions
 
@@ -199,8 +221,8 @@ class World:
             if abs(snap) > 1e-9:
                 self.note(clock, "snap", f"{motor} {snap:+.4f}")
         elif not on and m.energised:
-            m.energised = False
-            if motor in self.z_motors:
+            m.release(clock)
+            if motor in self.z_motors and not self.lead_screws:
                 self.sag(clock, (motor,))
 
     def motors_off(self, clock: int) -> None:
@@ -209,7 +231,9 @@ class World:
         for m in self.motors.values():
             m.stop_at(clock)
             m.driver_reset(clock)
-        if held:
+        for driver in self.drivers.values():
+            driver.reset()
+        if held and not self.lead_screws:
             self.sag(clock, held)
 
     def sag(self, clock: int, loose: Sequence[str]) -> None:

@@ -68,7 +68,7 @@ def test_the_count_of_a_board_that_was_switched_on_is_the_phase() -> None:
     assert made.at(1.0) == {"stepper_z": [1000 % 64, 64], "stepper_z1": [54, 64]}
     z.position = 70
     assert made.get_status()["stepper_z"] == {
-        "step_dist": 0.0025, "cycle": 64, "phase": 6, "moved": 70,
+        "step_dist": 0.0025, "cycle": 64, "phase": 6, "moved": 70, "counted": True,
     }  # fmt: skip
 
 
