@@ -33,7 +33,11 @@ class FuseDisk(ForgetfulDisk):
     """Mounted on `data`; what is in that folder already moves to the disk.
 
     Raises DiskUnavailable where nothing can be mounted; the message says why.
+    slow: syncs of files whose path below `data` begins with the first of these take
+    as many seconds as the second says.
     """
+
+    slow: tuple[str, float] = ("", 0.0)
 
     def __init__(self, root: Path, data: Path, pythons: Sequence[str] = ()) -> None:
         """`pythons` are of no interest: here any program is on the disk."""
@@ -46,7 +50,7 @@ class FuseDisk(ForgetfulDisk):
         self._errors = tempfile.TemporaryFile()
         self._server = subprocess.Popen(
             [sys.executable, str(SERVER), str(self.data), str(self.content),
-             str(self.store)],
+             str(self.store), *map(str, self.slow)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
             start_new_session=True,
         )  # fmt: skip

@@ -4,20 +4,23 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """A FUSE file system that shows one folder in another place.
 
-    python fuse_server.py MOUNT_POINT CONTENT STORE
+    python fuse_server.py MOUNT_POINT CONTENT STORE [SLOW SECONDS]
 
 Each call is done in CONTENT and then written down in STORE/log, copies of what was
 synced beside it, in the form that forgetful_log.c describes; without a log nothing
 is written down. Lines on stdin, "mount" and "unmount", are answered by "mounted"
-and "unmounted" once it is so. It ends when stdin does.
+and "unmounted" once it is so. It ends when stdin does. A sync of a file whose path
+begins with SLOW takes SECONDS, in which the power may be cut.
 
-One thread: a call and its record are one. The kernel passes on each write() at once,
-a mapped page when it is synced, and takes what it has cached along when it unmounts.
+A call that changes something and its record are one. The kernel passes on each
+write() at once, a mapped page when it is synced or its program ends, and takes what
+it has cached along when it unmounts.
 """
 from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import itertools
 import os
 import queue
@@ -26,7 +29,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +87,42 @@ class Log:
                 os.link(path, target, follow_symlinks=False)
 
 
+def is_killed(thread: int) -> bool:
+    """Whether a thread has SIGKILL waiting; it goes no further than its call."""
+    try:
+        status = Path(f"/proc/{thread}/status").read_text()
+    except OSError:
+        return True
+    masks = [
+        int(line.split()[1], 16)
+        for line in status.splitlines()
+        if line.startswith(("SigPnd:", "ShdPnd:"))
+    ]
+    return any(mask >> (signal.SIGKILL - 1) & 1 for mask in masks)
+
+
+def alone(method: Callable[..., int]) -> Callable[..., int]:
+    """One at a time."""
+
+    @functools.wraps(method)
+    def wrapped(self: Mirror, *args: Any) -> int:
+        with self.one:
+            return method(self, *args)
+
+    return wrapped
+
+
 class Mirror(mfusepy.Operations):
     """`content`, with all that is done to it in the log."""
 
     use_ns = True
 
-    def __init__(self, content: str, log: Log) -> None:
+    def __init__(self, content: str, log: Log, slow: str, seconds: float) -> None:
         self.content = content
         self.log = log
+        self.slow = slow
+        self.seconds = seconds
+        self.one = threading.RLock()
 
     def init(self, path: str) -> None:
         print("mounted", flush=True)
@@ -171,6 +202,7 @@ class Mirror(mfusepy.Operations):
             flags += os.O_RDWR - os.O_WRONLY
         return os.open(self._real(path), flags)
 
+    @alone
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         fd = os.open(self._real(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         self._name("C", path)
@@ -180,9 +212,11 @@ class Mirror(mfusepy.Operations):
         os.close(fh)
         return 0
 
+    @alone
     def write(self, path: str | None, data: bytes, offset: int, fh: int) -> int:
         return os.pwrite(fh, data, offset)
 
+    @alone
     def truncate(self, path: str | None, length: int, fh: int | None = None) -> int:
         if path is None and fh is None:
             # mfusepy does not say which open file without a name it is.
@@ -195,12 +229,20 @@ class Mirror(mfusepy.Operations):
         return 0
 
     def fsync(self, path: str | None, datasync: int, fh: int) -> int:
-        stamp, info = time.monotonic_ns(), os.fstat(fh)
-        data = os.pread(fh, info.st_size, 0)
-        copy = self.log.copy(stamp, data, (info.st_atime_ns, info.st_mtime_ns))
-        self.log.record("F", stamp, info.st_ino, self._place(path), copy=copy)
+        with self.one:
+            stamp, info = time.monotonic_ns(), os.fstat(fh)
+            data = os.pread(fh, info.st_size, 0)
+        if self.slow and (path or "").startswith(self.slow):
+            time.sleep(self.seconds)
+        if is_killed(mfusepy.fuse_get_context()[2]):
+            # It never hears of it: the cut came before the sync was done.
+            raise mfusepy.FuseOSError(errno.EIO)
+        with self.one:
+            copy = self.log.copy(stamp, data, (info.st_atime_ns, info.st_mtime_ns))
+            self.log.record("F", stamp, info.st_ino, self._place(path), copy=copy)
         return 0
 
+    @alone
     def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
         stamp, info, listing = time.monotonic_ns(), os.stat(self._real(path)), b""
         for item in os.scandir(self._real(path)):
@@ -214,24 +256,29 @@ class Mirror(mfusepy.Operations):
 
     # Names
 
+    @alone
     def mkdir(self, path: str, mode: int) -> int:
         os.mkdir(self._real(path), mode)
         self._name("C", path)
         return 0
 
+    @alone
     def symlink(self, target: str, source: str) -> int:
         os.symlink(source, self._real(target))
         self._name("C", target)
         return 0
 
+    @alone
     def link(self, target: str, source: str) -> int:
         os.link(self._real(source), self._real(target), follow_symlinks=False)
         self._name("L", target)
         return 0
 
+    @alone
     def unlink(self, path: str) -> int:
         return self._remove(path, os.unlink)
 
+    @alone
     def rmdir(self, path: str) -> int:
         return self._remove(path, os.rmdir)
 
@@ -245,6 +292,7 @@ class Mirror(mfusepy.Operations):
             self.log.record("U", stamp, info.st_ino, place, info.st_mode)
         return 0
 
+    @alone
     def rename(self, old: str, new: str) -> int:
         info, place = os.lstat(self._real(old)), self._place(old)
         self.log.keep(self._real(new))
@@ -268,14 +316,15 @@ def listen(commands: queue.Queue[str]) -> None:
 
 
 def main() -> None:
-    mount_point, content, store = sys.argv[1:]
+    mount_point, content, store, *rest = sys.argv[1:]
+    slow, seconds = rest or ("", "0")
     commands: queue.Queue[str] = queue.Queue()
     threading.Thread(target=listen, args=(commands,), daemon=True).start()
     while commands.get() == "mount":
         try:
             mfusepy.FUSE(
-                Mirror(content, Log(Path(store))), mount_point, foreground=True,
-                nothreads=True, use_ino=True, hard_remove=True, fsname="forgetful",
+                Mirror(content, Log(Path(store)), slow, float(seconds)), mount_point,
+                foreground=True, use_ino=True, hard_remove=True, fsname="forgetful",
             )  # fmt: skip
         except RuntimeError as error:
             print(f"libfuse ended with status {error}", file=sys.stderr)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,11 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 @pytest.fixture
 def outcomes(tmp_path: Path, kind: str) -> Outcomes:
     """The files after a program and a cut, for each of some seeds.
@@ -32,11 +38,12 @@ def outcomes(tmp_path: Path, kind: str) -> Outcomes:
 
     def cut(program: str, count: int = 12) -> list[Files]:
         found = []
-        for seed in range(count):
-            data = Path(tempfile.mkdtemp(dir=tmp_path)) / "data"
-            data.mkdir()
-            (data / "old").write_bytes(OLD)
-            with disk_of(kind, data) as disk:
+        data = Path(tempfile.mkdtemp(dir=tmp_path)) / "data"
+        data.mkdir()
+        with disk_of(kind, data) as disk:
+            for seed in range(count):
+                empty(data)
+                (data / "old").write_bytes(OLD)
                 disk.power_on()
                 run(disk, program)
                 disk.power_lost(seed)
