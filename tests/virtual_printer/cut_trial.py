@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from moonraker_components.power_loss_recovery.journal import Journal, State
-from moonraker_components.power_loss_recovery.record import Record
 
 from . import parts, quick
-from .journal_witness import JOURNAL, WitnessDisk, complaint
+from .journal_witness import JOURNAL, Saved, WitnessDisk, complaint, saved_in
 from .klippy_tree import KlippyTree
 from .printer import PrinterError, VirtualPrinter
 
@@ -117,13 +116,11 @@ class CutTrial:
         assert isinstance(disk, WitnessDisk)
         state = self._read()
         wrong = [complaint(state, disk.synced, disk.seen)]
-        record = None
-        if state is not None and state.closed is None:
-            record = Record.from_bytes(state.mark_payload)
-        wrong.append(self._broken(claims, state, record))
+        record = saved_in(state)
+        wrong.append(self._broken(claims, record))
         lost = None
         if record is not None and record.saved_at > began and when is not None:
-            lost = self._lost(state, record, when)
+            lost = self._lost(record, when)
             if not -AHEAD <= lost <= OLDEST:
                 wrong.append(f"the place is {lost:.3f} s of motion before the cut")
         caught = disk.caught
@@ -190,37 +187,28 @@ class CutTrial:
         path = self.printer.data / JOURNAL
         return Journal(str(path)).read() if path.parent.exists() else None
 
-    def _broken(
-        self, claims: Claims, state: State | None, record: Record | None
-    ) -> str:
+    def _broken(self, claims: Claims, record: Saved | None) -> str:
         """A claim that did not outlive the cut."""
-        if claims.over and record is not None and claims.place is None:
+        if record is None:
+            return ""
+        if claims.over and claims.place is None:
             return "Moonraker had said that the print is over"
-        if claims.place is not None and state is not None and record is not None:
-            if record.file_position < claims.place[1]:
-                return (
-                    f"Moonraker had saved byte {claims.place[1]}, found"
-                    f" {record.file_position}"
-                )
+        if claims.place is not None and record.file_position < claims.place[1]:
+            return (
+                f"Moonraker had saved byte {claims.place[1]}, found"
+                f" {record.file_position}"
+            )
         return ""
 
-    def _lost(self, state: State | None, record: Record, when: float) -> float:
-        name = self._name(state)
-        steps = self.maps[name]
+    def _lost(self, record: Saved, when: float) -> float:
+        steps = self.maps[record.name]
         if not steps.text_at(record.file_position).startswith(record.line.strip()):
             raise AssertionError(f"{record.line!r} is not at {record.file_position}")
         times = quick.step_times(quick.last_session(self.printer))
         place = steps.steps_before(record.file_position, record.fraction)
         return quick.lost_seconds(times, place, when)
 
-    def _name(self, state: State | None) -> str:
-        assert state is not None
-        for path in self.files.values():
-            if path.name.encode() in state.job_payload:
-                return path.name
-        raise AssertionError(f"of no file of ours: {state.job_payload!r}")
-
-    def _disagreement(self, record: Record | None) -> str:
+    def _disagreement(self, record: Saved | None) -> str:
         """Waits for Moonraker, which may say the first thing a little later."""
         wanted = "idle" if record is None else "interrupted"
         status: dict[str, Any] = {}

@@ -4,8 +4,12 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from moonraker_components.power_loss_recovery.journal import Slot, State, newest
 from moonraker_components.power_loss_recovery.journal_format import SLOT_SIZE, decode
@@ -14,6 +18,34 @@ from .disk_history import parse
 from .fuse_disk import FuseDisk
 
 JOURNAL = Path("plr") / "journal"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A print that can be resumed, as far as tests look at it; see record.py.
+
+    Read without the component's own code: whether that accepts it shows in what
+    Moonraker says after the boot.
+    """
+
+    name: str
+    file_position: int
+    fraction: float
+    line: str
+    saved_at: float
+
+
+def saved_in(state: State | None) -> Saved | None:
+    if state is None or state.closed is not None:
+        return None
+    job, mark = _unpacked(state.job_payload), _unpacked(state.mark_payload)
+    keys = ("file_position", "fraction", "line", "saved_at")
+    return Saved(job["name"], *(mark[key] for key in keys))
+
+
+def _unpacked(payload: bytes) -> dict[str, Any]:
+    packed = payload.startswith(b"Z")
+    return json.loads(zlib.decompress(payload[1:]) if packed else payload)
 
 
 class WitnessDisk(FuseDisk):

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from moonraker_components.power_loss_recovery.journal import Journal, State
-from moonraker_components.power_loss_recovery.record import Record
 
 from . import faults, parts, quick
 from .cut_trial import Claims
 from .disk import OrdinaryDisk
-from .journal_witness import JOURNAL
+from .journal_witness import JOURNAL, saved_in
 from .klippy_api import Klippy
 from .klippy_tree import KlippyTree
 from .printer import VirtualPrinter
@@ -108,22 +107,20 @@ class KillTrial:
         )
 
     def _broken(self, claims: Claims, state: State | None) -> str:
-        if state is None or state.closed is not None:
+        saved = saved_in(state)
+        if saved is None:
             return f"the print is not in the journal: {state}"
-        position = Record.from_bytes(state.mark_payload).file_position
-        if claims.place is not None and position < claims.place[1]:
-            return f"Moonraker had saved byte {claims.place[1]}, found {position}"
+        at = saved.file_position
+        if claims.place is not None and at < claims.place[1]:
+            return f"Moonraker had saved byte {claims.place[1]}, found {at}"
         return ""
 
     def _lost_lineage(self, before: State | None) -> str:
         after = self._read()
-        if before is None or after is None or after.job_id != self.job_id:
+        was, now = saved_in(before), saved_in(after)
+        if not (was and now and after and after.job_id == self.job_id):
             return f"another print is in the journal: {after}"
-        was, now = (
-            Record.from_bytes(state.mark_payload).file_position
-            for state in (before, after)
-        )
-        if now < was:
-            return f"went back from byte {was} to {now}"
+        if now.file_position < was.file_position:
+            return f"went back from byte {was.file_position} to {now.file_position}"
         stats = self.klippy.objects("print_stats")["print_stats"]
         return "" if stats["state"] == "printing" else f"klippy: {stats}"
