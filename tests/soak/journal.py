@@ -47,7 +47,7 @@ def run_kills(count: int, seed: int, say: Say = quiet) -> list[Kill]:
     found: list[Kill] = []
     with tempfile.TemporaryDirectory(prefix="plr-soak-") as folder:
         with KillTrial(Path(folder), seed, prepare()) as trial:
-            while sum(kill.kills for kill in found) < count:
+            while not trial.stuck and sum(kill.kills for kill in found) < count:
                 found.append(trial.kill())
                 tell("kill", seed, found[-1], say)
     return found

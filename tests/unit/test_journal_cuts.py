@@ -296,7 +296,7 @@ def test_any_calls_any_failures_any_cut(capsys: pytest.CaptureFixture[str]) -> N
     than the disk, and with eight slots for marks that cannot go on for ever."""
     seen = 0
 
-    @settings(max_examples=600, deadline=None, derandomize=True,
+    @settings(max_examples=700, deadline=None, derandomize=True,
               suppress_health_check=[HealthCheck.too_slow])
     @given(script=st.lists(steps, min_size=4, max_size=40),
            seed=st.integers(0, 1 << 32))

@@ -23,7 +23,7 @@ from .disk import OrdinaryDisk
 from .journal_witness import JOURNAL, saved_in
 from .klippy_api import Klippy
 from .klippy_tree import KlippyTree
-from .printer import VirtualPrinter
+from .printer import PrinterError, VirtualPrinter
 
 PART = parts.Part(size=80, layers=60, long_line=80)
 AGAIN = 0.2  # share of the kills that hit a Moonraker which is just starting
@@ -54,6 +54,7 @@ class KillTrial:
             seed=seed, tree=tree, config=quick.CONFIG, make_disk=ordinary
         )
         self.count = 0
+        self.stuck = False  # nothing comes back: no use in going on
         self.printer.power_on()
         self.klippy = Klippy(self.printer)
         self.printer.print_file(parts.write(folder / "long.gcode", PART))
@@ -82,17 +83,38 @@ class KillTrial:
             time.sleep(self.rng.uniform(0.0, 1.5))
             faults.moonraker_crash(self.printer)
             kills += 1
-        self.printer.start_moonraker()
         began = time.monotonic()
-        self.printer.wait_ready()
-        sequence = 0 if before is None else before.mark_seq
-        self.printer.wait(
-            "the next save of the same print", lambda: self._marked(sequence), TIMEOUT
-        )
+        wrong.append(self._come_back(before))
         back = time.monotonic() - began
-        wrong.append(self._lost_lineage(before))
         self.count += kills
         return Kill(self.count, kills, back, tuple(filter(None, wrong)))
+
+    def _come_back(self, before: State | None) -> str:
+        sequence = 0 if before is None else before.mark_seq
+        self.printer.start_moonraker()
+        try:
+            self.printer.wait_ready()
+            self.printer.wait(
+                "the next save of the print", lambda: self._marked(sequence), TIMEOUT
+            )
+        except PrinterError as e:
+            self.stuck = True
+            return f"{e}; {self._situation()}"
+        return self._lost_lineage(before)
+
+    def _situation(self) -> str:
+        """For a person who has to find out why nothing was saved."""
+        said = []
+        for ask in (
+            lambda: self.printer.get("/server/plr/status"),
+            lambda: self.klippy.request("info")["state_message"],
+            lambda: self.klippy.objects("print_stats", "power_loss_recovery"),
+        ):
+            try:
+                said.append(str(ask()))
+            except PrinterError as e:
+                said.append(str(e))
+        return f"Moonraker: {said[0]}; klippy: {said[1]}, {said[2]}; {self._read()}"
 
     def _read(self) -> State | None:
         return Journal(str(self.printer.data / JOURNAL)).read()
