@@ -261,7 +261,7 @@ class Tracker:
             await self._stop_saving(current)
             return
         reason = self._due(mark, paused)
-        chosen = self.history.select()
+        chosen = mark if self._power_fails() else self.history.select()
         if reason is None or chosen is None or self.clock() < self._retry_at:
             return
         await self._save(current, chosen, reason)
@@ -270,6 +270,8 @@ class Tracker:
         if self._force:
             return "asked"
         last = self._last_mark
+        if self._power_fails() and (last is None or history.changed(last, mark)):
+            return "power loss"
         urgent = history.urgent(
             last, mark, self.settings.save_on_layer, self._z_counts()
         )
@@ -279,6 +281,10 @@ class Tracker:
             return "parked"
         over = history.due(self.clock(), self._last_save, self.settings.save_interval)
         return "interval" if over and history.changed(last, mark) else None
+
+    def _power_fails(self) -> bool:
+        pin = self.status_of("power_loss_recovery").get("power_loss") or {}
+        return pin.get("lost") is True
 
     def _z_counts(self) -> bool:
         z_homing = self.status_of("power_loss_recovery").get("z_homing") or {}
