@@ -35,8 +35,11 @@ MOVE_TIMEOUT = 600.0
 Z_HOME_TIMEOUT = 600.0
 
 
-# Of a driver that cannot be read
-COUNTED = ", if the motor drivers never lost their power alone"
+# Of drivers that cannot be read
+APART = (
+    "; by {:.2f} mm if the board was restarted, or had power, apart from its motor"
+    " drivers"
+)
 
 
 class Refusal(Exception):
@@ -93,7 +96,7 @@ class Step:
 @dataclass(frozen=True)
 class Plan:
     """z: "measured", and "estimate" and "bound" in mm: where the nozzle is believed
-    to stand before anything moves, and how wrong that can be; "counted" as in
+    to stand before anything moves, and how wrong that can be; "apart" as in
     rotor.Rest."""
 
     steps: tuple[Step, ...]
@@ -149,7 +152,7 @@ def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Pla
     )  # fmt: skip
     fraction = record.fraction if first_line is not None else 0.0
     z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound,
-         "counted": stands.counted}  # fmt: skip
+         "apart": stands.apart}  # fmt: skip
     return Plan(tuple(steps), tuple(prologue), first_line, fraction, tuple(warnings), z)
 
 
@@ -213,7 +216,8 @@ def _warnings(
             warnings.append(
                 "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE)."
             )
-        doubt = f" (in doubt by {stands.bound:.2f} mm{COUNTED * stands.counted})"
+        apart = "" if stands.apart is None else APART.format(stands.apart)
+        doubt = f" (in doubt by {stands.bound:.2f} mm{apart})"
         warnings.append(
             f"Z is taken from the record{doubt if stands.bound else ''}, not measured."
             " If the gantry or the bed has moved since, the nozzle will be at the wrong"
