@@ -23,6 +23,8 @@ from .record import Phases
 # A rotor rests up to this far from where the field points (friction, load), as a
 # share of an electrical cycle: a fifth of a full step.
 LAG = 1 / 20
+# Of a cycle, and a little: rounding does not decide between two places
+HALF = 0.500001
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ def _place(
     assert then[0] is not None and motor.phase is not None
     at_power_up = motor.phase - motor.moved
     origin = z + (at_power_up - then[0]) * motor.step_dist
-    lowest = _rests(low, low, origin, cycle)
-    place = (lowest[0] + lowest[-1]) / 2
+    # Where a rotor that did not lag falls, of two such places the lower.  Few lag so
+    # much that they fall to the other one, and the middle would always be wrong.
+    place = origin + math.ceil((low - origin) / cycle - HALF) * cycle
     doubt = max(abs(r - place) for r in _rests(low, high, origin, cycle))
     return place + moved, doubt + LAG * cycle
 

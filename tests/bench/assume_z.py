@@ -36,12 +36,15 @@ from tests.virtual_printer.screw_trial import (
 )
 from tests.virtual_printer.variants import Variant
 
+# What klippy says when a busy machine did not let it run: such a cut is done again.
+STARVED = ("Communication timeout during homing", "Timer too close")
+MAX_STARVED = 4  # in a row of the table
 KNOWN, MAX_KNOWN = 0.01, 0.01  # mm
 # With four motors one cut of three is not known: a row gives up after so many for
 # each that it wants.
 MAX_TRIES = 3
 # Seconds after the first plastic
-FIRST, LAST = 3.0, 11.0
+FIRST, LAST = 3.0, 8.0
 ROUNDED = 0.0051  # mm: what the owner reads has two places
 COUNT, DRIVER, NOT = "step count", "TMC2209", "not known"
 
@@ -59,6 +62,7 @@ class Row:
     knows: bool = False
     apart: bool = False
     started: int = 0
+    starved: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -70,13 +74,14 @@ class Row:
         done = len(self.outcomes) + len(self.failures)
         missing = self.wanted - (len(self.known) if self.knows else done)
         limit = self.wanted * (MAX_TRIES if self.knows else 1)
-        return self.started - done < missing and self.started < limit
+        started = self.started - self.starved
+        return started - done < missing and started < limit
 
 
 def rows(cuts: int) -> list[Row]:
-    """Four rows share the cuts with a known phase; each other has a tenth as many."""
+    """Four rows share the cuts with a known phase; the others have a few each."""
     shares = [cuts // 4 + (i < cuts % 4) for i in range(4)]
-    few = max(cuts // 10, 1)
+    few = max(cuts // 16, 1)
     four, one = variants.LEAD_SCREWS, variants.ONE_SCREW
     four_tmc, one_tmc = variants.LEAD_SCREWS_TMC, variants.ONE_SCREW_TMC
     flat, hops = screw_trial.FLAT, screw_trial.HOPS
@@ -124,7 +129,11 @@ def collect(future: Future[Outcome], row: Row, seed: int) -> None:
         text = outcome.text()
     except PrinterError as e:
         text = str(e)
-        row.failures.append(f"{row.name}, seed {seed}: {text}")
+        starved = any(words in text for words in STARVED)
+        if starved and row.starved < MAX_STARVED:
+            row.starved += 1
+        else:
+            row.failures.append(f"{row.name}, seed {seed}: {text}")
     print(f"{row.name}, seed {seed}: {text}", file=sys.stderr, flush=True)
 
 
@@ -147,10 +156,12 @@ def line(row: Row) -> str:
     z = max((abs(o.z) for o in row.known), default=0.0)
     corner = max((o.worst for o in row.known), default=0.0)
     said = sum(o.apart is not None for o in row.outcomes)
+    true = sum(o.error <= MAX_KNOWN for o in row.outcomes)
+    cuts = row.started - row.starved
     return (
-        f"| {row.name} | {row.started} | {len(row.failures)} | {len(row.known)} |"
+        f"| {row.name} | {cuts} | {len(row.failures)} | {len(row.known)} |"
         f" {z * 1000:.1f} | {corner * 1000:.1f} | {worst * 1000:.1f} |"
-        f" {len(beyond(row.outcomes))} | {said} |"
+        f" {true} | {len(beyond(row.outcomes))} | {said} |"
     )
 
 
@@ -181,13 +192,15 @@ def main() -> int:
     print(
         f"klippy: {prepare().name}\n\n"
         "| phase from | cuts | failed | known | known: Z max um | at a corner |"
-        " all: max um | beyond bound | condition said |\n"
-        "|---|---|---|---|---|---|---|---|---|"
+        " all: max um | within 10 um | beyond bound | condition said |\n"
+        "|---|---|---|---|---|---|---|---|---|---|"
     )
     for row in done:
         print(line(row))
     known = sum(len(row.known) for row in done if row.knows)
     print(f"\n{known} cuts with a known phase, {args.cuts} asked")
+    starved = sum(row.starved for row in done)
+    print(f"{starved} cuts were done again: this machine was too busy for klippy")
     missed = problems(done)
     print("\n".join(missed) if missed else "all figures are met")
     return 1 if missed else 0

@@ -3,6 +3,7 @@
 """The judge of the bench on lead screws can say no."""
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from moonraker_components.power_loss_recovery.plan import APART
 from tests.bench import assume_z
 from tests.bench.assume_z import Row
 from tests.virtual_printer import screw_trial, variants
+from tests.virtual_printer.printer import PrinterError
 from tests.virtual_printer.screw_trial import Outcome
 
 
@@ -77,6 +79,19 @@ def test_a_row_gives_up() -> None:
     done.started = assume_z.MAX_TRIES
     done.outcomes *= assume_z.MAX_TRIES
     assert not done.wants_more()
+
+
+def test_a_machine_that_was_too_busy_is_not_the_products_failure_for_ever() -> None:
+    done = row(GOOD)
+    done.outcomes.clear()
+    done.started = 0
+    for number in range(assume_z.MAX_STARVED + 1):
+        assert done.wants_more() and not done.failures
+        done.started += 1
+        future: Future[Outcome] = Future()
+        future.set_exception(PrinterError("400: Communication timeout during homing x"))
+        assume_z.collect(future, done, number)
+    assert len(done.failures) == 1 and not done.wants_more()
 
 
 def test_all_asked_cuts_are_shared_out() -> None:

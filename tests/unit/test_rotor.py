@@ -40,12 +40,28 @@ def test_with_a_known_phase_the_snap_is_taken_out(step: int) -> None:
     assert found.bound == pytest.approx(LAG * MM)
 
 
-@given(steps, lags)
-def test_whatever_the_phase_the_bound_holds(step: int, lag: float) -> None:
+@given(steps, lags, lags)
+def test_whatever_the_phase_the_bound_holds(
+    step: int, lag: float, rests_at: float
+) -> None:
     z = step * STEP
     found = rest(z, (z, z), {"stepper_z": (step % CYCLE, CYCLE)}, {"stepper_z": FRESH})
-    assert abs(found.z - snapped(step, lag * MM)) <= found.bound + 1e-9
-    assert found.bound <= MM / 2 + LAG * MM + 1e-9
+    there = snapped(step, lag * MM) + rests_at * MM
+    assert abs(found.z - there) <= found.bound + 1e-9
+    assert found.bound <= MM + LAG * MM + 1e-9
+
+
+@given(st.integers(0, 1500), st.integers(-3, 3))
+def test_close_to_halfway_the_place_without_lag_is_believed(
+    cycles: int, beside: int
+) -> None:
+    """Of two that are as far the lower, and the other one is told as the bound."""
+    step = cycles * CYCLE + CYCLE // 2 + beside
+    assert not far_from_half(step)
+    z = step * STEP
+    found = rest(z, (z, z), {"stepper_z": (step % CYCLE, CYCLE)}, {"stepper_z": FRESH})
+    assert found.z == pytest.approx((cycles + (beside > 0)) * MM)
+    assert found.bound == pytest.approx(MM + LAG * MM)
 
 
 @given(steps, st.integers(-400, 400), st.floats(0, 1))
