@@ -37,14 +37,17 @@ from tests.virtual_printer.screw_trial import (
 from tests.virtual_printer.variants import Variant
 
 # What klippy says when a busy machine did not let it run: such a cut is done again.
-STARVED = ("Communication timeout during homing", "Timer too close")
+STARVED = (
+    "Communication timeout during homing", "Timer too close",
+    "Homing failed due to printer shutdown",
+)  # fmt: skip
 MAX_STARVED = 4  # in a row of the table
 KNOWN, MAX_KNOWN = 0.01, 0.01  # mm
 # With four motors one cut of three is not known: a row gives up after so many for
 # each that it wants.
 MAX_TRIES = 3
 # Seconds after the first plastic
-FIRST, LAST = 3.0, 8.0
+FIRST, LAST = 2.5, 7.0
 ROUNDED = 0.0051  # mm: what the owner reads has two places
 COUNT, DRIVER, NOT = "step count", "TMC2209", "not known"
 
