@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from . import arcs
 from .errors import RewriteError
-from .lexer import is_plain_move, parse
+from .lexer import command_name, is_plain_move, parse
 from .modal import Point4
 from .publish import publish
 from .stamp import Stamp, original_fraction, read_stamp, to_original
@@ -95,18 +96,25 @@ def remainder(
     fraction: float,
     absolute_coordinates: bool,
     absolute_extrude: bool,
+    plane: str = "G17",
 ) -> tuple[Point4, bytes] | None:
-    """The rest of a straight move of which `fraction` (0..1) is laid already.
+    """The rest of a move or an arc of which `fraction` (0..1) is laid already.
 
-    start: where the whole line starts.  Returns the point inside the line and
-    the line that goes on from there.  None when the line cannot be split (no
-    plain G0/G1, no motion, an unknown start, nothing laid yet): the whole line
-    is to be run again, then.  With all of it laid, the rest is a move to where
-    the line ends, which still sets its F.
+    start: where the whole line starts.  plane: of arcs, as last selected.  Returns
+    the point inside the line and the line that goes on from there.  None when the
+    line cannot be split (neither a plain G0/G1 nor an arc that Klipper runs, no
+    motion, an unknown start, nothing laid yet): the whole line is to be run again,
+    then.  With all of it laid, the rest is a move to where the line ends, which
+    still sets its F.
     """
     if not fraction > 0.0:
         return None
     fraction = min(fraction, 1.0)
+    if command_name(line) in ("G2", "G3"):
+        if not absolute_coordinates:
+            return None
+        rest = arcs.remainder(line, start, fraction, absolute_extrude, plane)
+        return None if rest is None else (Point4(*rest[0]), rest[1])
     if not is_plain_move(line):
         return None
     command = parse(line)
@@ -137,9 +145,7 @@ def remainder(
 
 def _scale(code: bytes, axes: str, factor: float) -> tuple[bytes, int]:
     def shorten(match: re.Match[bytes]) -> bytes:
-        # No exponent: Klipper would take its "e" for a word.
-        text = f"{float(match[2]) * factor:.12f}".rstrip("0").rstrip(".")
-        return match[1] + (b"0" if text in ("-0", "") else text.encode("ascii"))
+        return match[1] + arcs.number(float(match[2]) * factor).encode("ascii")
 
     words = b"([%s][ \t]*)([-+.0-9]+)" % axes.encode("ascii")
     # A checksum is not worth mending: Klipper ignores it.

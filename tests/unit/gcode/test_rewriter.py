@@ -117,7 +117,6 @@ def test_a_line_laid_whole_leaves_only_its_feedrate() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"G2 X1 Y1 I1",
         b"G1 F600",
         b"; comment",
         b"",
