@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
-from .gcode.scan import Head, ScanError, scan
+from .gcode.scan import Head, ScanError, measured, scan
 from .gcode.stamp import Stamp
 from .plan import Plan
 from .record import MAX_LINE_TEXT, Job, Record
@@ -117,7 +117,7 @@ def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
             raise FileProblem("The file had been printed to its end.")
         with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                head = scan(data, file_position)
+                head = measured(scan(data, file_position), data)
             except ScanError as e:
                 raise FileProblem(f"{path.name}: {e}") from e
         return head, line_at(f, file_position)

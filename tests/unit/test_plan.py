@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moonraker_components.power_loss_recovery import plan, purge, rotor
+from moonraker_components.power_loss_recovery.gcode.scan import Footprint
 from moonraker_components.power_loss_recovery.plan import Facts, Plan, Refusal, Step
 from moonraker_components.power_loss_recovery.record import Record
 from tests.unit.samples import FACTS, JOB, LINE, OBJECTS, head, record, state
@@ -244,7 +245,7 @@ def test_the_purge_is_higher_when_z_is_not_sure() -> None:
 
 
 def test_a_part_at_an_unknown_place_is_purged_above() -> None:
-    known = replace(head(), printed_box=None)
+    known = replace(head(), footprint=Footprint(None, 0.4))
     assert known.first_extrusion is not None
     made = plan.make(record(), JOB, known, LINE, FACTS)
     assert any("no free strip" in w for w in made.warnings)

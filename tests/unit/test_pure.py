@@ -23,7 +23,7 @@ PURE = [
 # file, and calls publish.
 WRITES = {"publish.py": {"os", "pathlib"}, "rewriter.py": {"os", "pathlib"}}
 # Names in annotations only
-TYPES_ONLY = {"markers.py": {"mmap"}}
+TYPES_ONLY = {"text.py": {"mmap"}}
 ALLOWED = {
     "__future__", "collections", "dataclasses", "enum", "errno", "functools",
     "hashlib", "json", "math", "re", "shlex", "struct", "typing", "zlib",
