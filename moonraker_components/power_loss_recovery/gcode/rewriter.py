@@ -2,9 +2,9 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """Writes the file that continues a print, and checks the file it comes from.
 
-The resume file is: stamp, the original's leading comments, prologue, the rest of
-a split line, and then the original's bytes from there on, as they are.  write()
-alone writes, and to a new file only.
+The resume file is: stamp, the original's leading comments, the rest of its start as
+comments, prologue, the rest of a split line, and then the original's bytes from there
+on, as they are.  write() alone writes, and to a new file only.
 """
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from . import arcs
+from . import arcs, beginning
 from .errors import RewriteError
 from .lexer import command_name, is_plain_move, parse
 from .modal import Point4
@@ -43,6 +43,8 @@ _BLOCK = 4096
 _BLOCKS = 64
 MAX_LINE = 4096
 _CHUNK = 1 << 20
+_STARTS = b"; What the print began with, as comments: it is not run again.\n"
+_LAYER = b"; The layer in progress, as comments.\n"
 
 
 def fingerprint(f: BinaryIO, size: int) -> str:
@@ -204,11 +206,12 @@ def write(
     extra = [] if first_line is None else [first_line]
     for line in (*prologue, *extra):
         _check_prologue_line(line)
+    opening = _kept(fd, header_end, file_position)
+    opening += b"".join(line + b"\n" for line in prologue)
     tail_position = file_position
     if first_line is not None:
         tail_position = _line_end(fd, file_position, size)
 
-    opening = b"".join(line + b"\n" for line in prologue)
     rest = b"".join(line + b"\n" for line in extra)
     stamp = Stamp(
         original=original,
@@ -230,6 +233,20 @@ def write(
     )
     publish(fd, pieces, destination, temporary)
     return stamp
+
+
+def _kept(fd: int, header_end: int, file_position: int) -> bytes:
+    """What is not run again, as comments: the start, and the layer in progress."""
+    start = os.pread(fd, min(beginning.LONGEST, file_position), 0)
+    first_layer = beginning.end_of(start)
+    near = max(first_layer, file_position - beginning.LONGEST)
+    kept = {
+        _STARTS: start[header_end:first_layer],
+        _LAYER: beginning.newest_layer(os.pread(fd, file_position - near, near)),
+    }
+    return b"".join(
+        title + beginning.as_comments(lines) for title, lines in kept.items() if lines
+    )
 
 
 def _check_prologue_line(line: bytes) -> None:
