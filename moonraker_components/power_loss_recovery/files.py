@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .gcode.lexer import command_name
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
-from .gcode.scan import Head, ScanError, measured, scan
+from .gcode.scan import Head, ScanError, measured, scan, setup_lines
 from .gcode.stamp import Stamp
 from .plan import Plan
 from .record import MAX_LINE_TEXT, Job, Record
@@ -121,6 +122,27 @@ def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
             except ScanError as e:
                 raise FileProblem(f"{path.name}: {e}") from e
         return head, line_at(f, file_position)
+
+
+def setup(path: Path, head: Head) -> list[bytes]:
+    """The lines that the guide's INITIAL PRINTER SETUP placeholder asks to run again,
+    for the prologue; those left out are named in comments.
+
+    Only what sets something is run: of a start macro nobody knows whether it homes,
+    and the plan has heated, homed and purged already.  Objects are defined anyway.
+    """
+    with _open(path) as f:
+        start = f.read(head.markers.setup or 0)
+    try:
+        kept, dropped = setup_lines(start, head.markers)
+    except ScanError as e:
+        raise FileProblem(f"{path.name}: {e}") from e
+    if head.markers.setup is None:
+        return []
+    lines = [b"; What stands before INITIAL PRINTER SETUP:"]
+    lines += [line for line in kept if command_name(line) != "EXCLUDE_OBJECT_DEFINE"]
+    lines += [b"; not run, as it may move or heat: " + line for line in dropped]
+    return lines
 
 
 def write_resume_file(

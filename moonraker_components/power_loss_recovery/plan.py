@@ -9,12 +9,12 @@ heat, ooze and purge come away from the part.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import purge, rotor
-from .gcode.rewriter import Point4, remainder
+from .begun import split
 from .gcode.scan import Head
 from .prologue import RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, build, retraction
 from .record import Job, Record
@@ -99,26 +99,21 @@ class Plan:
     z: Mapping[str, Any]
 
 
-def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Plan:
-    """Raises Refusal.  `line` is the text at record.file_position."""
+def make(
+    record: Record,
+    job: Job,
+    head: Head,
+    line: bytes,
+    facts: Facts,
+    setup: Sequence[bytes] = (),
+) -> Plan:
+    """Raises Refusal.  `line` is the text at record.file_position.  setup: lines of
+    the file's start that are run again."""
     reasons = _refusals(record, job, facts)
     if reasons:
         raise Refusal(reasons)
     coordinates = record.state["coordinates"]
-    split = remainder(
-        line,
-        Point4(*record.position),
-        record.fraction,
-        coordinates["absolute_coordinates"],
-        coordinates["absolute_extrude"],
-    )
-    start, first_line = record.position, None
-    if split is not None:
-        point, first_line = split
-        start = tuple(  # type: ignore[assignment]
-            was if now is None else now
-            for was, now in zip(record.position, point, strict=True)
-        )
+    begun, first_line = split(record, head, line)
     stands = _stands(record, facts)
     warnings = _warnings(record, head, facts, stands)
     safe_z = _safe_z(record, head, facts)
@@ -135,16 +130,17 @@ def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Pla
                  Z_HOME_TIMEOUT,
                  lowest_z=stands.z + _lift(stands, facts, safe_z))  # fmt: skip
         )
-    steps += _purge(record, facts, strip, safe_z)
+    steps += _purge(begun, facts, strip, safe_z)
     prologue = build(
-        record, start, safe_z - coordinates["homing_origin"][2],
+        begun, safe_z - coordinates["homing_origin"][2],
         head.object_definitions, facts.objects,
         head.firmware_retracted and "firmware_retraction" in facts.objects,
-        facts.mesh_profiles, facts.fan_power,
+        facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
-    fraction = record.fraction if first_line is not None else 0.0
     z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound}
-    return Plan(tuple(steps), tuple(prologue), first_line, fraction, tuple(warnings), z)
+    return Plan(
+        tuple(steps), tuple(prologue), first_line, begun.fraction, tuple(warnings), z
+    )
 
 
 def _stands(record: Record, facts: Facts) -> rotor.Rest:

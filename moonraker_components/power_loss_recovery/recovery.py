@@ -142,8 +142,9 @@ async def prepare(
     record = pending.record
     path = await in_thread(files.verify, root, pending.job, record)
     head, line = await in_thread(files.examine, path, record.file_position)
+    setup = await in_thread(files.setup, path, head)
     machine = await facts(klippy, record.extruder)
-    made = plan.make(record, pending.job, head, line, machine)
+    made = plan.make(record, pending.job, head, line, machine, setup)
     return Prepared(pending, path, head, made)
 
 

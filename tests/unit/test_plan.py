@@ -153,7 +153,7 @@ def test_travel_is_above_everything_printed(
     safe = [to for name, _, to in heights(made, recorded) if name == "travel"][0]
     assert safe >= printed - 1e-3
     assert safe >= min(printed + plan.CLEARANCE, FACTS.axis_maximum[2] - 1) - 1e-3
-    in_file = float(re.search(rb"G1 Z(-?[\d.]+)", b"\n".join(made.prologue))[1])  # type: ignore[index]
+    in_file = float(re.search(rb"G0 Z(-?[\d.]+)", b"\n".join(made.prologue))[1])  # type: ignore[index]
     assert in_file + dz == pytest.approx(max(safe, 0.4 + dz), abs=2e-3)
 
 
@@ -341,7 +341,7 @@ def test_a_line_that_is_partly_laid_goes_on_inside() -> None:
     made = make(record(fraction=0.5))
     assert made.fraction == 0.5 and made.first_line is not None
     text = b"\n".join(made.prologue)
-    assert b"G1 X125.0000 Y150.0000" in text
+    assert b"G0 X125.000000 Y150.000000" in text
     assert b"E2.5" in made.first_line
 
 
