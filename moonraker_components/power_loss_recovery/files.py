@@ -55,13 +55,18 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
-def identify(root: Path, printed: str, started: float) -> Source:
-    """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
+def name_of(root: Path, printed: str) -> str:
+    """Below `root`, of the path that klippy opened.  Raises FileProblem."""
     try:
-        path = Path(printed).resolve()
-        name = path.relative_to(root.resolve()).as_posix()
+        return Path(printed).resolve().relative_to(root.resolve()).as_posix()
     except (ValueError, RuntimeError):
         raise FileProblem(f"{printed!r} is outside the G-code folder") from None
+
+
+def identify(root: Path, printed: str, started: float) -> Source:
+    """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
+    name = name_of(root, printed)
+    path = Path(printed).resolve()
     stamp = None
     if name.split("/")[0] == RESUME_FOLDER:
         with _open(path) as f:
