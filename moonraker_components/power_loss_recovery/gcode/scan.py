@@ -48,6 +48,7 @@ class Head:
     fans: 0..1; "fan" for M106, "fan2" for M106 P2, else the name given to
         SET_FAN_SPEED.
     layer: counted from 1.  layer_z: its Z, as stated or else as printed.
+    g92: what G92 has added to x, y, z; NaN when it was set at an unknown place.
     settings: the commands that set anything else and still count, to be run again.
     footprint: None until measured() has filled it in: it takes far longer than all
         the rest.  printed_box and top_z are its parts.
@@ -76,6 +77,7 @@ class Head:
     last_extrusion: int | None
     markers: Markers
     settings: tuple[Setting, ...] = ()
+    g92: tuple[float, float, float] = (0.0, 0.0, 0.0)
     footprint: Footprint | None = None
 
     @property
@@ -158,6 +160,7 @@ def _head(
         last_extrusion=last,
         markers=markers,
         settings=(*_offset(motion), *ambient.settings()),
+        g92=(motion.frame[0], motion.frame[1], motion.frame[2]),
     )
 
 
