@@ -6,7 +6,6 @@ It knows what the slicer asked for, and nothing of what a person or a macro chan
 """
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -81,7 +80,7 @@ def _position(head: Head) -> list[float]:
 
 
 def _coordinates(head: Head) -> dict[str, Any]:
-    if not all(map(math.isfinite, head.g92)):
+    if None in head.g92:
         raise ScanError(
             f"a G92 before byte {head.end} has moved the origin of X, Y or Z while the"
             " head was at an unknown place: nobody can tell where the print stands"
