@@ -11,16 +11,22 @@ import logging
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .gcode.ahead import Reach, reach
+from .gcode.ends import check_point, next_extrusion
 from .gcode.lexer import command_name
+from .gcode.markers import MAX_SETUP
+from .gcode.points import LayerPoint, by_number, by_z, points
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
 from .gcode.scan import Head, ScanError, measured, scan, setup_lines
-from .gcode.stamp import Stamp
+from .gcode.stamp import Stamp, to_original
+from .gcode.temperatures import of_start_macro
+from .gcode.text import Data, check
 from .plan import Plan
 from .record import MAX_LINE_TEXT, Job, Record
 
@@ -82,6 +88,17 @@ def identify(root: Path, printed: str, started: float) -> Source:
     return Source(Job(name, info.st_size, info.st_mtime, mark, started), path, stamp)
 
 
+def in_original(source: Source, place: Place) -> Place:
+    """A byte position of a resume file is one of its original.  Raises FileProblem."""
+    if source.stamp is None or place.position is None:
+        return place
+    try:
+        position = to_original(source.stamp, place.position)
+    except RewriteError as e:
+        raise FileProblem(str(e)) from e
+    return Place(source.stamp.file_position if position is None else position)
+
+
 def text_at(path: Path, file_position: int) -> str:
     """The line that a record will be recognised by; empty at the end of the file."""
     with _open(path) as f:
@@ -116,17 +133,82 @@ def verify(root: Path, job: Job, record: Record) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where to go on; exactly one of the three.  position: byte of the first line
+    still to be printed.  layer: counted from 1.  z: mm."""
+
+    position: int | None = None
+    layer: int | None = None
+    z: float | None = None
+
+
+def locate(data: Data, place: Place) -> int:
+    """The byte of that place.  Raises ScanError, also for what is no G-code."""
+    check(data, 0)
+    if place.position is not None:
+        return place.position
+    found = points(data)
+    if place.layer is not None:
+        return by_number(found, place.layer).file_position
+    if place.z is None:
+        raise ScanError("name a byte position, a layer or a height to go on at")
+    return by_z(found, place.z).file_position
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A place in a file of which nothing was saved.  rest: what is still to come."""
+
+    head: Head
+    line: bytes
+    temperatures: Mapping[str, float]
+    rest: Reach | None
+
+
 def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
     """What the file did before `file_position`, and the line there."""
-    with _open(path) as f:
-        if file_position >= os.fstat(f.fileno()).st_size:
+    with mapped(path) as (f, data):
+        if file_position >= len(data):
             raise FileProblem("The file had been printed to its end.")
+        head = measured(scan(data, file_position), data)
+        if next_extrusion(data, head) is None:
+            raise FileProblem(
+                "All plastic of the file had been laid: only its last commands are"
+                " missing. Discard it."
+            )
+        return head, line_at(f, file_position)
+
+
+def examine_place(path: Path, place: Place) -> Examined:
+    """Likewise, with all that a record would say; reads every move of the file."""
+    with mapped(path) as (f, data):
+        head = scan(data, locate(data, place))
+        check_point(data, head)
+        start = data[: min(head.first_extrusion or 0, MAX_SETUP)]
+        return Examined(
+            measured(head, data), line_at(f, head.end), of_start_macro(start),
+            reach(data, head.end),
+        )  # fmt: skip
+
+
+def layers(path: Path) -> list[LayerPoint]:
+    """The places that a person may choose from."""
+    with mapped(path) as (_, data):
+        return points(data)
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[tuple[BinaryIO, mmap.mmap]]:
+    """Raises FileProblem, also for what is found out about the content inside."""
+    with _open(path) as f:
+        if not os.fstat(f.fileno()).st_size:
+            raise FileProblem(f"{path.name} is empty.")
         with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                head = measured(scan(data, file_position), data)
+                yield f, data
             except ScanError as e:
                 raise FileProblem(f"{path.name}: {e}") from e
-        return head, line_at(f, file_position)
 
 
 def setup(path: Path, head: Head) -> list[bytes]:

@@ -26,6 +26,7 @@ def record(
     line: bytes,
     objects: frozenset[str] = frozenset(),
     stated: Mapping[str, float] | None = None,
+    told: Mapping[str, float] | None = None,
     excluded: tuple[str, ...] = (),
 ) -> Record:
     """What a record of byte head.end would say, as far as the file knows.
@@ -50,7 +51,7 @@ def record(
         "retracted": head.retracted,
         "state": {
             "coordinates": coordinates,
-            "heaters": _heaters(head, tool, objects, stated or {}),
+            "heaters": _heaters(head, tool, objects, stated or {}, told or {}),
             "fans": {_full(name, "fan_generic", objects): min(max(speed, 0.0), 1.0)
                      for name, speed in head.fans.items()},
             "limits": {},
@@ -126,15 +127,18 @@ def _tool(head: Head, objects: frozenset[str]) -> str:
 
 
 def _heaters(
-    head: Head, tool: str, objects: frozenset[str], stated: Mapping[str, float]
-) -> dict[str, float]:
+    head: Head, tool: str, objects: frozenset[str], stated: Mapping[str, float],
+    told: Mapping[str, float],
+) -> dict[str, float]:  # fmt: skip
     heaters = {
         _full(name, "heater_generic", objects): target
         for name, target in head.heaters.items()
     }
     for heater in _NEEDED:
         own = tool if heater == "extruder" else heater
-        if heater in stated and not heaters.get(own):
+        if heater in told:
+            heaters[own] = told[heater]
+        elif heater in stated and not heaters.get(own):
             heaters[own] = stated[heater]
         if own not in heaters or (heater == "extruder" and not heaters[own]):
             raise ScanError(

@@ -78,6 +78,7 @@ def test_what_a_macro_heats_is_stated_by_the_owner() -> None:
     assert made(text, stated=STATED).heaters == STATED
     assert made(text, stated={**STATED, "heater_bed": 0.0}).bed_target == 0.0
     assert made(START, stated=STATED).hotend_target == 215.0
+    assert made(START, stated=STATED, told={"extruder": 240.0}).hotend_target == 240.0
     cold = START.replace(b"S215", b"S0")
     assert made(cold, stated=STATED).hotend_target == 210.0
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from .layers import Layers
 from .modal import Motion
 from .moves import run
-from .scan import Head
 from .text import Data, windows
 
 _NUMBER = re.compile(rb"[ \t]*(-?\d{1,9}(?:\.\d{0,9})?|-?\.\d{1,9})")
@@ -26,21 +25,6 @@ class Reach:
 
     box: tuple[float, float, float, float]
     top_z: float
-
-
-def prints_after(data: Data, head: Head) -> bool:
-    """Whether anything is printed from head.end on."""
-    motion = Motion(
-        absolute_coordinates=head.absolute_coordinates,
-        absolute_extrude=head.absolute_extrude,
-        position=[math.nan if value is None else value for value in head.position],
-        retracted=head.retracted,
-        printing=True,
-    )
-    return any(
-        run(piece, start, motion, Layers())[0] is not None
-        for start, piece in windows(data, head.end, len(data))
-    )
 
 
 def reach(data: Data, start: int) -> Reach | None:

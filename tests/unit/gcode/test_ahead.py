@@ -11,10 +11,9 @@ import pytest
 from moonraker_components.power_loss_recovery.gcode.ahead import (
     Reach,
     highest_z,
-    prints_after,
     reach,
 )
-from moonraker_components.power_loss_recovery.gcode.scan import footprint, scan
+from moonraker_components.power_loss_recovery.gcode.scan import footprint
 
 FILES = sorted((Path(__file__).resolve().parents[2] / "data").glob("ps250_*.gcode"))
 GCODE = b"""M83
@@ -33,27 +32,10 @@ def starts(data: bytes) -> list[int]:
     return [0] + [i + 1 for i, byte in enumerate(data[:-1]) if byte == 10]
 
 
-def test_after_the_last_extrusion_nothing_is_printed() -> None:
+def test_after_the_last_extrusion_there_is_no_reach() -> None:
     last = GCODE.index(b"G1 Y30")
     for start in starts(GCODE):
-        assert prints_after(GCODE, scan(GCODE, start)) is (start <= last)
         assert (reach(GCODE, start) is not None) is (start <= last)
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
-def test_a_sliced_file_prints_on_up_to_its_last_extrusion(path: Path) -> None:
-    data = path.read_bytes()
-    last = scan(data, data.rfind(b"\n") + 1).last_extrusion
-    assert last is not None
-    chosen = random.Random(3).sample(starts(data), 20) + [last]
-    for start in [*chosen, data.index(b"\n", last) + 1]:
-        assert prints_after(data, scan(data, start)) is (start <= last)
-
-
-@pytest.mark.parametrize("absolute", [b"M82\nG92 E0\nG1 E5\n", b"M83\nG1 E-2\n"])
-def test_taking_filament_back_and_forth_prints_nothing(absolute: bytes) -> None:
-    data = b"G1 X1 Y1 Z1\nM83\nG1 X2 E1\n" + absolute
-    assert not prints_after(data + b"G1 E2\n", scan(data, len(data)))
 
 
 def test_the_reach_is_that_of_the_rest_only() -> None:
