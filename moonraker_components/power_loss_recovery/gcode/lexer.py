@@ -4,7 +4,8 @@
 
 The rules are those of Klipper v0.13 and later, and of Kalico.  v0.12 differs
 only for lines that no slicer writes: it skips text before the first letter,
-accepts `G 1` for `G1`, and takes `/` as a letter.
+accepts `G 1` for `G1`, takes `/` as a letter, and ends KEY=VALUE arguments at the
+first `#`, `*` or `;` even inside quotes.
 """
 from __future__ import annotations
 

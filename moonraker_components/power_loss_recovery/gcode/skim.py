@@ -93,6 +93,7 @@ class _Skim:
         self._known = _Known(0, Motion(), math.nan, None)
         # Starts of the pieces skimmed since then, with modes and frame there
         self._trail: list[tuple[int, Motion]] = []
+        self._modes: Motion | None = None
 
     def read(self, end: int) -> State:
         state = self._state
@@ -115,6 +116,7 @@ class _Skim:
         state = self._state
         if self._trail:
             self._settle(start)
+        self._modes = None
         layers = state.ambient.layers
         first, last = run(piece, start, state.motion, layers, state.ambient)
         state.markers = markers_in(piece, start, state.markers)
@@ -155,7 +157,12 @@ class _Skim:
                     any_time.append(line)
                 else:
                     in_turn.add(line)
-            self._trail.append((start, state.motion.copy()))
+            if self._modes is None:
+                self._modes = state.motion.copy()
+            # Thousands of pieces share one: nothing changes it.
+            self._trail.append((start, self._modes))
+            if modes:
+                self._modes = None
             for line in any_time:
                 state.ambient.apply(line)
             for line in lines if in_turn else ():
@@ -193,6 +200,7 @@ class _Skim:
         self._state.ambient.layers.printed_z = layers.printed_z
         self._known = _Known(end, motion.copy(), layers.printed_z, tail.last)
         self._trail.clear()
+        self._modes = None
 
     def _seeded(self, offset: int, motion: Motion) -> Motion:
         """`motion`, a place in the trail, with where the head is there."""

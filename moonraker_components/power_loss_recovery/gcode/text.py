@@ -2,8 +2,8 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """A file of any size in pieces of whole lines, and what is no G-code file at all.
 
-Pieces are copies of a megabyte: a search over one holds Python's lock for a
-millisecond, where one over the whole file would stop every other thread.
+Pieces are copies of 256 KiB: a search over one holds Python's lock for less than a
+millisecond, one over the whole file would stop every other thread.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import ScanError
 
 Data = bytes | mmap.mmap
 
-WINDOW = 1 << 20
+WINDOW = 1 << 18
 # Longer than any slicer writes; Klipper would hold the whole line in memory.
 MAX_LINE = 1 << 20
 # Klipper reads a line in small pieces, each time copying all before: quadratic.
