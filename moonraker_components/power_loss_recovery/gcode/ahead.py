@@ -13,9 +13,9 @@ from .modal import Motion
 from .moves import run
 from .text import Data, windows
 
-_NUMBER = re.compile(rb"[ \t]*(-?\d{1,9}(?:\.\d{0,9})?|-?\.\d{1,9})")
-# After these, a Z word is no height any more.
-_SHIFT = re.compile(rb"(?i)G9(?:1|2[^\n;]*Z)")
+_NUMBER = re.compile(rb"[ \t]*=?[ \t]*(-?\d{1,9}(?:\.\d{0,9})?|-?\.\d{1,9})")
+# Commands whose Z is no height, after which others are not either
+_SHIFT = re.compile(rb"(?i)G92|SET_GCODE_OFFSET")
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,23 @@ def highest_z(data: Data, end: int) -> float | None:
     """
     highest = -math.inf
     for _, piece in windows(data, 0, end):
-        if any(
-            _SHIFT.match(piece, at)
-            for word in (b"G9", b"g9")
-            for at in _commands(piece, word)
-        ) or any(True for _ in _commands(piece, b"GCODE_OFFSET")):
+        if any(True for word in (b"G91", b"g91") for _ in _commands(piece, word)):
             return None
         for letter in (b"Z", b"z"):
-            for at in _commands(piece, letter):
+            for at, before in _commands(piece, letter):
                 match = _NUMBER.match(piece, at + 1)
+                if match is not None and _SHIFT.search(before):
+                    return None
                 if match is not None:
                     highest = max(highest, float(match[1]))
     return highest if math.isfinite(highest) else None
 
 
-def _commands(piece: bytes, text: bytes) -> Iterator[int]:
-    """Where `text` stands outside of comments."""
+def _commands(piece: bytes, text: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where `text` stands outside of comments, and what stands before it."""
     at = piece.find(text)
     while at >= 0:
-        if b";" not in piece[piece.rfind(b"\n", 0, at) + 1 : at]:
-            yield at
+        before = piece[piece.rfind(b"\n", 0, at) + 1 : at]
+        if b";" not in before:
+            yield at, before
         at = piece.find(text, at + 1)
