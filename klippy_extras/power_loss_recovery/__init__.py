@@ -8,7 +8,7 @@
 # Moonraker.  It reads and writes no file and decides nothing.
 import logging
 
-from . import marks, z_homing
+from . import marks, z_homing, z_phase
 
 REMOTE_METHOD = 'plr_command'
 # Commands that Moonraker carries out, and what HELP says about them
@@ -40,9 +40,12 @@ class PowerLossRecovery:
         config.getboolean('debug_mode', False)
         config.get('part_cooling_fans', 'fan')
         config.get('restart_gcode', '')
+        config.getchoice('z_strategy', {
+            'auto': 'auto', 'measure': 'measure', 'assume': 'assume'}, 'auto')
         mark_interval = config.getfloat(
             'mark_interval', .25, minval=.05, maxval=5.)
-        self.marks = marks.Marks(self.printer, mark_interval)
+        self.z_phase = z_phase.ZPhase(self.printer)
+        self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
         self.z_homing = z_homing.ZHoming(config)
         self.trouble = ""
         register = self.gcode.register_command
@@ -57,6 +60,7 @@ class PowerLossRecovery:
         handler('virtual_sdcard:reset_file', self.marks.note_reset)
     def _handle_ready(self):
         try:
+            self.z_phase.attach()
             self.marks.attach()
         except Exception as e:
             logging.exception("power_loss_recovery: attach")
@@ -81,8 +85,16 @@ class PowerLossRecovery:
                 ["%s at %.3f" % (name, heights[name])
                  for name in sorted(heights)]))
     def cmd_PLR_ASSUME_Z(self, gcmd):
-        # Used by the resume sequence: the recorded Z, before anything moves
-        self.z_homing.assume_z(gcmd.get_float('Z', minval=-10., maxval=2000.))
+        # Used by the resume sequence: the recorded Z, before anything moves.
+        # BELOW=stepper_z1:0.04,... says how far a motor stands below it
+        z = gcmd.get_float('Z', minval=-10., maxval=2000.)
+        try:
+            below = {name: float(mm) for name, mm in [
+                part.split(':') for part in gcmd.get('BELOW', '').split(',')
+                if part]}
+        except ValueError:
+            raise gcmd.error("_PLR_ASSUME_Z: unable to parse BELOW")
+        self.z_homing.assume_z(gcmd, z, below)
     def cmd_remote(self, gcmd):
         webhooks = self.printer.lookup_object('webhooks')
         command = gcmd.get_command()
@@ -101,18 +113,21 @@ class PowerLossRecovery:
                 return
             raise gcmd.error(message)
     def get_status(self, eventtime):
+        # What raises here would shut the printer down
+        mark, z_motors = None, {}
         try:
             mark = self.marks.get_status(eventtime)
+            z_motors = self.z_phase.get_status()
         except Exception:
             logging.exception("power_loss_recovery: get_status")
             self.marks.failed = "internal error, see klippy.log"
             self.marks.is_shutdown = True
-            mark = None
         return {
             'trouble': self.trouble or self.marks.failed,
             'mark': mark,
             'pending_marks': len(self.marks.queue),
             'z_homing': self.z_homing.get_status(),
+            'z_motors': z_motors,
         }
 
 def load_config(config):

@@ -24,11 +24,12 @@ STRAIGHT_MOVES = ('G0', 'G1', 'G00', 'G01')
 IGNORED_WORDS = ('', ';')
 
 # 'position' is the G-code position (x, y, z, e) at which the line starts,
-# 'raw' the same without G92 and offsets; 'retracted' is how far the filament
-# is pulled back, in mm; 'speed' is the last F, in mm/min.
+# 'raw' the same without G92 and offsets, 'toolhead_z' that of the motors, with
+# a bed mesh; 'retracted' is how far the filament is pulled back, in mm;
+# 'speed' is the last F, in mm/min.
 Mark = collections.namedtuple('Mark', (
-    'file_position', 'position', 'raw', 'speed', 'retracted', 'straight',
-    'file_path', 'state', 'job'))
+    'file_position', 'position', 'raw', 'toolhead_z', 'speed', 'retracted',
+    'straight', 'file_path', 'state', 'job'))
 
 # Stands in front of the G-code dispatcher, for the virtual SD card only
 class DispatchProxy:
@@ -71,8 +72,9 @@ class FileCounter:
         return self.position
 
 class Marks:
-    def __init__(self, printer, mark_interval):
+    def __init__(self, printer, mark_interval, z_phase):
         self.printer = printer
+        self.z_phase = z_phase
         self.reactor = printer.get_reactor()
         self.mark_interval = mark_interval
         self.sd = self.toolhead = self.gcode_move = self.mcu = None
@@ -157,6 +159,7 @@ class Marks:
         current_file = self.sd.current_file
         path = current_file.name if current_file is not None else None
         return Mark(file_position, position, raw,
+                    self.toolhead.get_position()[2],
                     gm.speed / gm.speed_factor, high - raw[3], is_straight,
                     path, self.snapshot.state, self.job)
     # The executed mark
@@ -180,6 +183,14 @@ class Marks:
         done = ((motors[0] - mark.raw[0])*dx
                 + (motors[1] - mark.raw[1])*dy) / length
         return min(max((done - FRACTION_MARGIN) / length, 0.), .999)
+    def _z_range(self, z):
+        """Lowest and highest Z of the motors from now to the queue's end.
+
+        At the ends of lines: a macro's own Z moves count while they run.
+        """
+        heights = [mark.toolhead_z for _pt, mark in self.queue]
+        heights += [z, self.toolhead.get_position()[2]]
+        return [min(heights), max(heights)]
     def _motor_position(self, print_time):
         kin = self.toolhead.get_kinematics()
         kin_spos = {}
@@ -200,6 +211,8 @@ class Marks:
             'file_position': mark.file_position,
             'fraction': self._fraction(mark, motors),
             'toolhead_z': motors[2],
+            'z_range': self._z_range(motors[2]),
+            'z_phases': self.z_phase.at(print_time),
             'position': list(mark.position),
             'speed': mark.speed,
             'retracted': mark.retracted,

@@ -7,13 +7,15 @@
 # RESUME finds the switches again and puts each motor at its place below them.
 import logging
 
-from . import z_calibration, z_measure, z_motors
+from . import z_calibration, z_measure, z_motors, z_phase
 
 STEPPERS = ('stepper_z', 'stepper_z1', 'stepper_z2', 'stepper_z3')
 TEMPLATES = ('before_calibrate_gcode', 'after_calibrate_gcode',
              'before_resume_gcode', 'after_resume_gcode')
 # A wrong height would be in every later resume, so it is measured better
 CALIBRATE_SAMPLES = 3
+# Rotors stand less than one electrical cycle apart: 0.16 mm on a usual machine
+MAX_BELOW = 2.
 
 class ZHoming:
     def __init__(self, config):
@@ -25,9 +27,9 @@ class ZHoming:
         self.kinematics = config.getsection('printer').get('kinematics', '')
         self._read_options(config)
         self._setup_pins(config)
+        handler = self.printer.register_event_handler
+        handler('klippy:mcu_identify', self._handle_mcu_identify)
         if self.motors.endstops:
-            handler = self.printer.register_event_handler
-            handler('klippy:mcu_identify', self._handle_mcu_identify)
             handler('klippy:connect', self._handle_connect)
             handler('klippy:ready', self._handle_ready)
             handler('homing:home_rails_end', self._handle_home_rails_end)
@@ -71,24 +73,28 @@ class ZHoming:
                         option, section.get_name())
         return pins
     def _handle_mcu_identify(self):
-        error = self.printer.config_error
         toolhead = self.printer.lookup_object('toolhead')
         kin = toolhead.get_kinematics()
-        z_steppers = [s for s in kin.get_steppers() if s.is_active_axis('z')]
-        for s in z_steppers:
-            if s.is_active_axis('x') or s.is_active_axis('y'):
+        z_steppers = z_phase.pure_z_steppers(kin)
+        self.motors.attach(toolhead, z_steppers)
+        if not self.motors.endstops:
+            return
+        error = self.printer.config_error
+        for s in kin.get_steppers():
+            if s.is_active_axis('z') and s not in z_steppers:
                 raise error(
                     "power_loss_recovery: with kinematics: %s, %s moves X or Y"
                     " as well as Z, so it cannot be homed alone on a Z+"
                     " switch. Remove the pin_stepper_z options."
                     % (self.kinematics, s.get_name()))
-        names = [s.get_name() for s in z_steppers]
-        if sorted(names) != sorted(self.motors.names()):
+        names = self.motors.names()
+        given = sorted([name for _es, name in self.motors.endstops])
+        if names != given:
             raise error(
                 "power_loss_recovery: each Z motor needs its own Z+ switch, and"
                 " each switch its motor. Motors: %s. Pins are given for: %s."
-                % (', '.join(names) or 'none', ', '.join(self.motors.names())))
-        self.motors.attach(toolhead, z_steppers)
+                % (', '.join(names) or 'none', ', '.join(given)))
+        self.motors.attach_endstops()
         if self.z_position is None:
             self.z_position = kin.get_status(0)['axis_maximum'][2]
         if self.fast_travel_z >= self.z_position:
@@ -160,11 +166,28 @@ class ZHoming:
         found = self._find_switches(1)
         z = self._level(found, heights, self.adjust)
         self.motors.set_z(z + self.z_height_offset)
-    def assume_z(self, z):
-        """Tell klippy that the nozzle is at this Z; X and Y stay as known."""
-        self.motors.toolhead = self.printer.lookup_object('toolhead')
-        self.motors.set_z(z)
-        self.motors.note_reference()
+    def assume_z(self, gcmd, z, below):
+        """Tell klippy that the nozzle is at this Z, and level the motors.
+
+        below: {stepper: mm that it stands below z}.  X and Y stay as known.
+        """
+        motors = self.motors
+        for name in sorted(below):
+            if name not in motors.names() or not 0. <= below[name] <= MAX_BELOW:
+                raise gcmd.error(
+                    "_PLR_ASSUME_Z: BELOW: %s: %s is no Z motor that stands 0"
+                    " to %.1f mm lower" % (name, below[name], MAX_BELOW))
+        if any(below.values()):
+            # A motor that is moved alone is not switched on by klippy, and all
+            # of them must hold
+            self.gcode.run_script_from_command("\n".join(
+                ["SET_STEPPER_ENABLE STEPPER=%s ENABLE=1" % (name,)
+                 for name in motors.names()]))
+        motors.set_z(z)
+        for name in sorted(below):
+            motors.move_one(name, below[name], self.measure.fast_speed)
+        motors.set_z(z)
+        motors.note_reference()
     def get_status(self):
         heights, problem = None, ""
         if self.motors.endstops:

@@ -21,10 +21,11 @@ class ZMotors:
     def attach(self, toolhead, steppers):
         self.toolhead = toolhead
         self.steppers = {s.get_name(): s for s in steppers}
+    def attach_endstops(self):
         for es, name in self.endstops:
             es.add_stepper(self.steppers[name])
     def names(self):
-        return [name for _es, name in self.endstops]
+        return sorted(self.steppers)
     # Where they are
     def positions(self):
         """Step count of each motor, {stepper: steps}."""

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .gcode.lexer import command_name
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
-from .gcode.scan import Head, ScanError, scan
+from .gcode.scan import Head, ScanError, measured, scan, setup_lines
 from .gcode.stamp import Stamp
 from .plan import Plan
 from .record import MAX_LINE_TEXT, Job, Record
@@ -54,13 +55,18 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
-def identify(root: Path, printed: str, started: float) -> Source:
-    """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
+def name_of(root: Path, printed: str) -> str:
+    """Below `root`, of the path that klippy opened.  Raises FileProblem."""
     try:
-        path = Path(printed).resolve()
-        name = path.relative_to(root.resolve()).as_posix()
+        return Path(printed).resolve().relative_to(root.resolve()).as_posix()
     except (ValueError, RuntimeError):
         raise FileProblem(f"{printed!r} is outside the G-code folder") from None
+
+
+def identify(root: Path, printed: str, started: float) -> Source:
+    """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
+    name = name_of(root, printed)
+    path = Path(printed).resolve()
     stamp = None
     if name.split("/")[0] == RESUME_FOLDER:
         with _open(path) as f:
@@ -117,10 +123,31 @@ def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
             raise FileProblem("The file had been printed to its end.")
         with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                head = scan(data, file_position)
+                head = measured(scan(data, file_position), data)
             except ScanError as e:
                 raise FileProblem(f"{path.name}: {e}") from e
         return head, line_at(f, file_position)
+
+
+def setup(path: Path, head: Head) -> list[bytes]:
+    """The lines that the guide's INITIAL PRINTER SETUP placeholder asks to run again,
+    for the prologue; those left out are named in comments.
+
+    Only what sets something is run: of a start macro nobody knows whether it homes,
+    and the plan has heated, homed and purged already.  Objects are defined anyway.
+    """
+    with _open(path) as f:
+        start = f.read(head.markers.setup or 0)
+    try:
+        kept, dropped = setup_lines(start, head.markers)
+    except ScanError as e:
+        raise FileProblem(f"{path.name}: {e}") from e
+    if head.markers.setup is None:
+        return []
+    lines = [b"; What stands before INITIAL PRINTER SETUP:"]
+    lines += [line for line in kept if command_name(line) != "EXCLUDE_OBJECT_DEFINE"]
+    lines += [b"; not run, as it may move or heat: " + line for line in dropped]
+    return lines
 
 
 def write_resume_file(

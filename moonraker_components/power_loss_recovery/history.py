@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # klippy sends status every 0.25 s: an interval is over when the next update
 # would come later than it.
 STATUS_PERIOD = 0.25
 PARKED = 0.01  # mm
+# What a mark says of the motors, and not of its place in the file
+MOTORS = ("toolhead_z", "z_range", "z_phases")
 
 
 class History:
@@ -33,18 +35,27 @@ class History:
         self._states.clear()
 
     def select(self) -> Mapping[str, Any] | None:
+        """Where the motors are is never delayed: that is no matter of plastic."""
         if not self._states:
             return None
-        return self._states[-min(self._delay, len(self._states))]
+        chosen = self._states[-min(self._delay, len(self._states))]
+        newest = self._states[-1]
+        return {**chosen, **{key: newest[key] for key in MOTORS if key in newest}}
 
     def newest(self) -> Mapping[str, Any] | None:
         return self._states[-1] if self._states else None
 
 
 def urgent(
-    last: Mapping[str, Any] | None, mark: Mapping[str, Any], on_layer: bool
+    last: Mapping[str, Any] | None,
+    mark: Mapping[str, Any],
+    on_layer: bool,
+    z_counts: bool = False,
 ) -> str | None:
-    """Why `mark` should be saved at once, compared with the one saved last."""
+    """Why `mark` should be saved at once, compared with the one saved last.
+
+    z_counts: Z will be taken from the record, not measured.
+    """
     if last is None:
         return "first state"
     before, after = last["state"], mark["state"]
@@ -58,9 +69,20 @@ def urgent(
         "homed_axes"
     ):
         return "homing"
+    if z_counts and outgrown(last.get("z_range"), mark.get("z_range")):
+        return "z move"
     if on_layer and before["progress"].get("layer") != after["progress"].get("layer"):
         return "layer"
     return None
+
+
+def outgrown(
+    before: Sequence[float] | None, after: Sequence[float] | None
+) -> bool:
+    """Whether Z is about to leave the range that was saved for it."""
+    if not before or not after:
+        return False
+    return after[0] < before[0] - PARKED or after[1] > before[1] + PARKED
 
 
 def parked(last: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:

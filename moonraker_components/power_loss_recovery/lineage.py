@@ -7,12 +7,11 @@ id in the journal, however many times the power fails.
 """
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from . import files
+from . import files, history
 from .gcode.rewriter import RewriteError, original_fraction, to_original
 from .record import Job, Record, RecordError
 
@@ -71,7 +70,7 @@ def worth_saving(
     """
     ours = old if old is not None and old.job_id == current.job_id else None
     if in_prologue(mark, current):
-        return None if ours is None else _moved(ours.record, mark["toolhead_z"])
+        return None if ours is None else _moved(ours.record, mark)
     position, fraction = mark["file_position"], mark["fraction"]
     stamp = current.source.stamp
     if stamp is not None:
@@ -94,11 +93,12 @@ def worth_saving(
     return record if ours is not None or record.prints else None
 
 
-def _moved(old: Record, z: float) -> Record | None:
-    """In the prologue of a resume file only Z is new."""
-    if not math.isfinite(z):
-        return None
-    if z < old.toolhead_z - Z_NOISE:
+def _moved(old: Record, mark: Mapping[str, Any]) -> Record | None:
+    """In the prologue of a resume file only Z is new.  Raises RecordError."""
+    motors = {key: mark.get(key) for key in history.MOTORS}
+    new = Record.from_dict({**asdict(old), **motors})
+    if new.toolhead_z < old.toolhead_z - Z_NOISE:
         # On the way down it may be lower already: the part is the lowest place.
-        z = min(z, old.motor_position(2))
-    return None if abs(z - old.toolhead_z) < Z_NOISE else replace(old, toolhead_z=z)
+        lowest = min(new.toolhead_z, old.motor_position(2))
+        new = replace(new, toolhead_z=lowest, z_range=None, z_phases={})
+    return None if abs(new.toolhead_z - old.toolhead_z) < Z_NOISE else new

@@ -9,11 +9,12 @@ heat, ooze and purge come away from the part.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from . import purge
-from .gcode.rewriter import Point4, remainder
+from . import purge, rotor
+from .begun import split
 from .gcode.scan import Head
 from .prologue import RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, build, retraction
 from .record import Job, Record
@@ -62,6 +63,12 @@ class Facts:
     mesh_profiles: frozenset[str] = frozenset()
     fan_power: Mapping[str, float] = field(default_factory=dict)
     purge_flow: float = purge.FLOW
+    z_motors: Mapping[str, rotor.Motor] = field(default_factory=dict)
+    z_strategy: str = "auto"
+
+    @property
+    def measures_z(self) -> bool:
+        return self.z_calibrated and self.z_switches and self.z_strategy != "assume"
 
 
 @dataclass(frozen=True)
@@ -81,35 +88,34 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
+    """z: "measured", and "estimate" and "bound" in mm: where the nozzle is believed
+    to stand before anything moves, and how wrong that can be."""
+
     steps: tuple[Step, ...]
     prologue: tuple[bytes, ...]
     first_line: bytes | None
     fraction: float
     warnings: tuple[str, ...]
+    z: Mapping[str, Any]
 
 
-def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Plan:
-    """Raises Refusal.  `line` is the text at record.file_position."""
+def make(
+    record: Record,
+    job: Job,
+    head: Head,
+    line: bytes,
+    facts: Facts,
+    setup: Sequence[bytes] = (),
+) -> Plan:
+    """Raises Refusal.  `line` is the text at record.file_position.  setup: lines of
+    the file's start that are run again."""
     reasons = _refusals(record, job, facts)
     if reasons:
         raise Refusal(reasons)
     coordinates = record.state["coordinates"]
-    split = remainder(
-        line,
-        Point4(*record.position),
-        record.fraction,
-        coordinates["absolute_coordinates"],
-        coordinates["absolute_extrude"],
-    )
-    start, first_line = record.position, None
-    if split is not None:
-        point, first_line = split
-        start = tuple(  # type: ignore[assignment]
-            was if now is None else now
-            for was, now in zip(record.position, point, strict=True)
-        )
-    trusted = facts.z_switches and facts.z_calibrated
-    warnings = _warnings(record, head, facts, trusted)
+    begun, first_line = split(record, head, line)
+    stands = _stands(record, facts)
+    warnings = _warnings(record, head, facts, stands)
     safe_z = _safe_z(record, head, facts)
     strip = _strip(record, head, facts)
     if not strip.on_bed:
@@ -117,22 +123,35 @@ def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Pla
             "There is no free strip of bed beside the part: the nozzle is purged in"
             " the air at a corner, above the part. Take the filament away."
         )
-    steps = [*_free_the_nozzle(record, facts, safe_z)]
-    if trusted:
+    steps = [*_free_the_nozzle(record, facts, stands, safe_z)]
+    if facts.measures_z:
         steps.append(
             Step("true_z", "Find Z on the Z+ switches", "PLR_Z_HOME MODE=RESUME",
                  Z_HOME_TIMEOUT,
-                 lowest_z=sum(_lift(record, facts, safe_z)))  # fmt: skip
+                 lowest_z=stands.z + _lift(stands, facts, safe_z))  # fmt: skip
         )
-    steps += _purge(record, facts, strip, safe_z, trusted)
+    steps += _purge(begun, facts, strip, safe_z)
     prologue = build(
-        record, start, safe_z - coordinates["homing_origin"][2],
+        begun, safe_z - coordinates["homing_origin"][2],
         head.object_definitions, facts.objects,
         head.firmware_retracted and "firmware_retraction" in facts.objects,
-        facts.mesh_profiles, facts.fan_power,
+        facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
-    fraction = record.fraction if first_line is not None else 0.0
-    return Plan(tuple(steps), tuple(prologue), first_line, fraction, tuple(warnings))
+    z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound}
+    return Plan(
+        tuple(steps), tuple(prologue), first_line, begun.fraction, tuple(warnings), z
+    )
+
+
+def _stands(record: Record, facts: Facts) -> rotor.Rest:
+    """Where the nozzle stands now, before anything moves."""
+    if facts.toolhead_z is not None:
+        return rotor.Rest(facts.toolhead_z, {}, 0.0)
+    z = record.toolhead_z
+    if facts.measures_z:
+        # A gantry on belts sags: its rotors have turned.
+        return rotor.Rest(z, {}, 0.0)
+    return rotor.rest(z, record.z_range or (z, z), record.z_phases, facts.z_motors)
 
 
 def _refusals(record: Record, job: Job, facts: Facts) -> list[str]:
@@ -143,6 +162,11 @@ def _refusals(record: Record, job: Job, facts: Facts) -> list[str]:
             " printed yet. Start it again from the beginning."
         )
         return reasons
+    if facts.z_strategy == "measure" and not facts.measures_z:
+        reasons.append(
+            "z_strategy is measure, and the Z+ switches are not there or not"
+            " calibrated: run PLR_Z_HOME MODE=CALIBRATE, or set z_strategy to assume."
+        )
     if record.file_position >= job.size:
         reasons.append("The file had been printed to its end: nothing is missing.")
     for i, axis in enumerate("XYZ"):
@@ -170,17 +194,19 @@ def _strip(record: Record, head: Head, facts: Facts) -> purge.Strip:
     return purge.choose(bed, box)
 
 
-def _warnings(record: Record, head: Head, facts: Facts, trusted: bool) -> list[str]:
+def _warnings(
+    record: Record, head: Head, facts: Facts, stands: rotor.Rest
+) -> list[str]:
     warnings = []
-    if facts.z_switches and not facts.z_calibrated:
+    if not facts.measures_z:
+        if facts.z_switches and not facts.z_calibrated:
+            warnings.append(
+                "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE)."
+            )
+        doubt = f" (in doubt by {stands.bound:.2f} mm)" if stands.bound else ""
         warnings.append(
-            "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE): Z is"
-            " taken from the record instead of measured."
-        )
-    elif not trusted:
-        warnings.append(
-            "Z is taken from the record, not measured. If the gantry or the bed"
-            " has moved since, the nozzle will be at the wrong height."
+            f"Z is taken from the record{doubt}, not measured. If the gantry or the"
+            " bed has moved since, the nozzle will be at the wrong height."
         )
     said = head.absolute_extrude
     if head.extrude_stated and said != record.state["coordinates"]["absolute_extrude"]:
@@ -225,7 +251,9 @@ def _other_heaters(record: Record) -> list[tuple[str, float]]:
     ]
 
 
-def _free_the_nozzle(record: Record, facts: Facts, safe_z: float) -> list[Step]:
+def _free_the_nozzle(
+    record: Record, facts: Facts, stands: rotor.Rest, safe_z: float
+) -> list[Step]:
     """Warm the bed, soften the nozzle, lift, home X and Y.
 
     A nozzle that is still soft is not frozen in, and must not rest on the part while
@@ -248,7 +276,7 @@ def _free_the_nozzle(record: Record, facts: Facts, safe_z: float) -> list[Step]:
         Step("soften", f"Soften the nozzle at {soft:.0f} °C",
              _heat(record, soft), HEAT_TIMEOUT,
              {record.extruder: soft - HOTEND_NEARLY}),
-        _lift_step(record, facts, safe_z),
+        _lift_step(record, facts, stands, safe_z),
         Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT),
     ]  # fmt: skip
     if not warm:
@@ -259,19 +287,21 @@ def _free_the_nozzle(record: Record, facts: Facts, safe_z: float) -> list[Step]:
     return [start, *free, replace(bed, name="bed_warm")]
 
 
-def _lift(record: Record, facts: Facts, safe_z: float) -> tuple[float, float]:
-    """From where, and by how much: at first only up, and far enough to pass over
-    other objects on the bed."""
-    at = record.toolhead_z if facts.toolhead_z is None else facts.toolhead_z
+def _lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
+    """By how much: only up, and far enough to pass over other objects on the bed."""
     highest = facts.axis_maximum[2] - TOP_MARGIN
-    return at, max(min(max(at + LIFT, safe_z), highest) - at, 0.0)
+    return max(min(max(stands.z + LIFT, safe_z), highest) - stands.z, 0.0)
 
 
-def _lift_step(record: Record, facts: Facts, safe_z: float) -> Step:
-    at, lift = _lift(record, facts, safe_z)
+def _lift_step(
+    record: Record, facts: Facts, stands: rotor.Rest, safe_z: float
+) -> Step:
+    lift = _lift(stands, facts, safe_z)
     lines = []
     if facts.toolhead_z is None:
-        lines.append(f"_PLR_ASSUME_Z Z={at:.4f}")
+        below = [f"{name}:{mm:.4f}" for name, mm in stands.below.items() if mm > 0]
+        more = f" BELOW={','.join(below)}" if below else ""
+        lines.append(f"_PLR_ASSUME_Z Z={stands.z:.4f}{more}")
     # What is left of the print, in a klippy that was not restarted since.
     if "exclude_object" in facts.objects:
         lines.append("EXCLUDE_OBJECT_END")
@@ -282,14 +312,14 @@ def _lift_step(record: Record, facts: Facts, safe_z: float) -> Step:
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
     lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90", "M400"]
     title = f"Lift the nozzle by {lift:.0f} mm"
-    return Step("lift", title, "\n".join(lines), MOVE_TIMEOUT, lowest_z=at)
+    return Step("lift", title, "\n".join(lines), MOVE_TIMEOUT, lowest_z=stands.z)
 
 
 def _purge(
-    record: Record, facts: Facts, strip: purge.Strip, safe_z: float, trusted: bool
+    record: Record, facts: Facts, strip: purge.Strip, safe_z: float
 ) -> list[Step]:
     """Travel off the part, full heat there, purge, pull back, rise."""
-    height = purge.HEIGHT if trusted else purge.HEIGHT_UNTRUSTED
+    height = purge.HEIGHT if facts.measures_z else purge.HEIGHT_UNTRUSTED
     if not strip.on_bed:
         height = safe_z
     filament = max(strip.end_x - strip.x, strip.end_y - strip.y) * facts.purge_flow

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SCHEMA = 1
@@ -19,12 +19,16 @@ MAX_POSITION = 10**15
 MAX_MM = 100_000.0
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
+MAX_CYCLE = 4096  # four full steps of 1024 microsteps
 # Longer ones are compressed: a slot of the journal holds 4028 bytes.
 PLAIN_MAX = 4000
 MAX_UNPACKED = 1 << 20
 _COMPRESSED = b"Z"
 PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
          "progress")  # fmt: skip
+
+# By Z stepper: (phase or None, microsteps per electrical cycle) of its driver.
+Phases = Mapping[str, tuple[int | None, int]]
 
 
 class RecordError(Exception):
@@ -70,6 +74,8 @@ class Record:
     motors (mm).  speed: last F, mm/min.  retracted: mm that the filament is pulled
     back.  state: what the print had set, in parts; see the extra's snapshot.py.
     saved_at: seconds since the epoch; boot_id: of the host's kernel.
+    z_range: lowest and highest Z that the motors had and were about to have (mm).
+    z_phases: of the Z motors at toolhead_z; see rotor.py.
     """
 
     file_position: int
@@ -82,6 +88,8 @@ class Record:
     state: Mapping[str, Any]
     saved_at: float
     boot_id: str
+    z_range: tuple[float, float] | None = None
+    z_phases: Phases = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         return _pack(asdict(self))
@@ -110,6 +118,8 @@ class Record:
             state=_state(raw.get("state")),
             saved_at=_real(raw, "saved_at", 0, 1e12),
             boot_id=_text(raw, "boot_id", 100),
+            z_range=_z_range(raw.get("z_range")),
+            z_phases=_z_phases(raw.get("z_phases") or {}),
         )
 
     @property
@@ -141,6 +151,27 @@ class Record:
     @property
     def bed_target(self) -> float:
         return self.heaters.get("heater_bed", 0.0)
+
+
+def _z_range(raw: Any) -> tuple[float, float] | None:
+    if raw is None:
+        return None
+    _numbers(raw, "z_range", 2)
+    return min(raw), max(raw)
+
+
+def _z_phases(raw: Any) -> dict[str, tuple[int | None, int]]:
+    if not isinstance(raw, Mapping):
+        raise RecordError(f"z_phases is {raw!r:.80}, expected a table")
+    phases: dict[str, tuple[int | None, int]] = {}
+    for name, value in raw.items():
+        if not isinstance(value, (list, tuple)) or len(value) != 2:
+            raise RecordError(f"phase of {name} is {value!r:.80}, expected two numbers")
+        both = {"phase": value[0], "cycle": value[1]}
+        cycle = _integer(both, "cycle", 1, MAX_CYCLE)
+        phase = None if value[0] is None else _integer(both, "phase", 0, cycle - 1)
+        phases[_key(name)] = phase, cycle
+    return phases
 
 
 def _state(raw: Any) -> dict[str, Any]:

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, purge, sequence
+from . import files, plan, purge, rotor, sequence
 from .gcode.scan import Head
 from .lineage import Pending
+from .record import Phases
+from .settings import Settings
 from .tracker import InThread
 
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
-NoteZ = Callable[[float], Awaitable[None]]
+NoteZ = Callable[[float, Phases], Awaitable[None]]
 
 # Kinematics on which Z alone can be lifted before X and Y are known.
 KINEMATICS = (
@@ -60,7 +62,7 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
     wanted: dict[str, list[str] | None] = {
         "toolhead": ["axis_minimum", "axis_maximum", "homed_axes", "position"],
         "gcode_move": ["position", "gcode_position", "homing_origin"],
-        "power_loss_recovery": ["z_homing"],
+        "power_loss_recovery": ["z_homing", "z_motors"],
         "print_stats": ["state"],
         "configfile": ["settings"],
     }
@@ -76,7 +78,8 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
     reasons = _unfit(status, settings, extruder)
     if reasons:
         raise plan.Refusal(reasons)
-    z_homing = status["power_loss_recovery"]["z_homing"]
+    extra = status["power_loss_recovery"]
+    z_homing = extra["z_homing"]
     low, high = toolhead["axis_minimum"], toolhead["axis_maximum"]
     known = "z" in toolhead["homed_axes"]
     fans = {
@@ -96,6 +99,10 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),
+        z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
+        z_strategy=Settings.from_klippy(
+            settings.get("power_loss_recovery", {})
+        ).z_strategy,
     )
 
 
@@ -135,12 +142,13 @@ async def prepare(
     record = pending.record
     path = await in_thread(files.verify, root, pending.job, record)
     head, line = await in_thread(files.examine, path, record.file_position)
+    setup = await in_thread(files.setup, path, head)
     machine = await facts(klippy, record.extruder)
-    made = plan.make(record, pending.job, head, line, machine)
+    made = plan.make(record, pending.job, head, line, machine, setup)
     return Prepared(pending, path, head, made)
 
 
-async def _ignore(z: float) -> None:
+async def _ignore(z: float, phases: Phases) -> None:
     """The default for what is told about Z."""
 
 
@@ -156,7 +164,7 @@ async def carry_out(
     """Returns the name of the file that now prints.
 
     note_z is given, before and after each step that moves Z, where the motors would
-    be found if the power failed: never higher than they are.
+    be found if the power failed, never higher than they are, and their phases.
     Raises sequence.SequenceError, files.FileProblem, OSError; the machine is safe
     then and the record as it was.
     """
@@ -180,7 +188,7 @@ async def carry_out(
         if writing.done():
             writing.result()
         if step.lowest_z is not None:
-            await note_z(step.lowest_z)
+            await note_z(step.lowest_z, {})
 
     async def after(step: plan.Step) -> None:
         if step.lowest_z is not None:
@@ -229,9 +237,14 @@ def _reader(klippy: Klippy, made: plan.Plan) -> sequence.ReadTemperatures:
 async def _note_where(klippy: Klippy, note_z: NoteZ) -> None:
     """Best effort, as all that concerns the next power cut."""
     try:
-        status = await klippy.query({"toolhead": ["homed_axes", "position"]})
+        status = await klippy.query({
+            "toolhead": ["homed_axes", "position"],
+            "power_loss_recovery": ["z_motors"],
+        })  # fmt: skip
         toolhead = status["toolhead"]
+        motors = status["power_loss_recovery"]["z_motors"]
+        phases = {name: (m["phase"], m["cycle"]) for name, m in motors.items()}
         if "z" in toolhead["homed_axes"]:
-            await note_z(float(toolhead["position"][2]))
+            await note_z(float(toolhead["position"][2]), phases)
     except Exception as e:
         logging.info(f"power_loss_recovery: where Z is: {e}")

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+Z_STRATEGIES = ("auto", "measure", "assume")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -20,12 +22,15 @@ class Settings:
     save_on_layer: save at once on a layer change.
     history_size: states kept.  save_delay: 1 saves the newest executed state, 2 the
         one before it, and so on.
+    z_strategy: where Z comes from at a resume: "measure" by the Z+ switches, "assume"
+        from the record, "auto" measured if the switches are calibrated.
     """
 
     save_interval: float = 1.0
     save_on_layer: bool = True
     history_size: int = 5
     save_delay: int = 2
+    z_strategy: str = "auto"
 
     @staticmethod
     def from_klippy(section: Mapping[str, Any]) -> Settings:
@@ -34,6 +39,7 @@ class Settings:
         on_layer = section.get("save_on_layer", default.save_on_layer)
         size = _number(section, "history_size", 2, 20, default.history_size)
         delay = _number(section, "save_delay", 1, 4, default.save_delay)
+        strategy = str(section.get("z_strategy", default.z_strategy))
         return Settings(
             save_interval=_number(
                 section, "save_interval", 0, 300, default.save_interval
@@ -41,6 +47,7 @@ class Settings:
             save_on_layer=on_layer is True or str(on_layer).lower() == "true",
             history_size=int(size),
             save_delay=int(min(delay, size)),
+            z_strategy=strategy if strategy in Z_STRATEGIES else default.z_strategy,
         )
 
 

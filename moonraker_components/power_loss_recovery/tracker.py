@@ -21,7 +21,7 @@ from . import files, history, lineage
 from .gcode.errors import GcodeError
 from .journal import JobClosed, Journal, JournalError
 from .lineage import Z_NOISE, Pending, Printing
-from .record import Job, Record, RecordError
+from .record import Job, Phases, Record, RecordError
 from .settings import Settings
 
 InThread = Callable[..., Awaitable[Any]]
@@ -139,14 +139,16 @@ class Tracker:
             self.pending = None
         self.changed()
 
-    async def note_z(self, job_id: bytes, z: float) -> None:
+    async def note_z(self, job_id: bytes, z: float, phases: Phases) -> None:
         """A resume has moved Z: where the motors of the interrupted print are now."""
         pending = self.pending
         if pending is None or pending.job_id != job_id or not math.isfinite(z):
             return
         if abs(pending.record.toolhead_z - z) < Z_NOISE:
             return
-        record = replace(pending.record, toolhead_z=z)
+        record = replace(
+            pending.record, toolhead_z=z, z_range=None, z_phases=phases
+        )
         try:
             await self._store(job_id, pending.job, record)
         except (JournalError, RecordError) as e:
@@ -236,7 +238,7 @@ class Tracker:
         key = (mark["job"], mark["file_path"])
         if current is not None and (current.number, current.printed) != key:
             # The end of that print was too short to be seen.
-            await self._finish("replaced", keep_files=True)
+            await self._finish("replaced")
         if self.printing is None and self.clock() >= self._retry_at:
             await self._begin(mark, session)
         current = self.printing
@@ -256,13 +258,20 @@ class Tracker:
         if self._force:
             return "asked"
         last = self._last_mark
-        urgent = history.urgent(last, mark, self.settings.save_on_layer)
+        urgent = history.urgent(
+            last, mark, self.settings.save_on_layer, self._z_counts()
+        )
         if urgent is not None or last is None:
             return urgent
         if paused and history.parked(last, mark):
             return "parked"
         over = history.due(self.clock(), self._last_save, self.settings.save_interval)
         return "interval" if over and history.changed(last, mark) else None
+
+    def _z_counts(self) -> bool:
+        z_homing = self.status_of("power_loss_recovery").get("z_homing") or {}
+        measured = z_homing.get("calibrated", False)
+        return self.settings.z_strategy == "assume" or not measured
 
     async def _begin(self, mark: Mapping[str, Any], session: int) -> None:
         source = await self.in_thread(
@@ -319,7 +328,7 @@ class Tracker:
             self._ending[current.job_id] = "disabled"
             await self._close_ended()
 
-    async def _finish(self, reason: str, keep_files: bool = False) -> None:
+    async def _finish(self, reason: str) -> None:
         current = self.printing
         assert current is not None
         self.printing = None
@@ -329,8 +338,11 @@ class Tracker:
             self._ending[current.job_id] = reason
         self.changed()
         await self._close_ended()
-        if not keep_files:
+        if reason == "complete":
             await self.in_thread(files.remove_resume_files, self.gcodes)
+        elif current.source.stamp is not None:
+            self.tell(f"{files.name_of(self.gcodes, current.printed)} is kept: the rest"
+                      f" of {current.source.job.name}. The next resume removes it.")
 
     async def _close_ended(self) -> None:
         """Raises JournalError; what could not be closed is tried again."""

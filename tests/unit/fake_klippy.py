@@ -42,7 +42,7 @@ class FakeKlippy:
                            "homing_origin": [0.0] * 4},
             "power_loss_recovery": {
                 "z_homing": {"available": True, "calibrated": True},
-                "mark": None, "pending_marks": 0, "trouble": "",
+                "mark": None, "pending_marks": 0, "trouble": "", "z_motors": {},
             },
             "print_stats": {"state": "standby", "filename": ""},
             "configfile": {"settings": copy.deepcopy(SETTINGS)},

@@ -14,7 +14,7 @@ import pytest_asyncio
 from moonraker.common import KlippyState
 from moonraker.utils import ServerError
 
-from moonraker_components.power_loss_recovery import component, files, sequence
+from moonraker_components.power_loss_recovery import files, resumer, sequence
 from moonraker_components.power_loss_recovery.component import PowerLossRecovery
 from moonraker_components.power_loss_recovery.journal import Journal
 from tests.unit.fake_klippy import FakeKlippy
@@ -122,7 +122,7 @@ class Bench:
 
     async def ended(self) -> None:
         async def waiting() -> None:
-            while self.plr.resuming is not None:
+            while self.plr.resumer.task is not None:
                 await asyncio.sleep(0.001)
 
         await asyncio.wait_for(waiting(), 5)
@@ -144,7 +144,7 @@ async def bench(
 ) -> AsyncIterator[Bench]:
     """A printer that has just been switched on after a power loss."""
     monkeypatch.setattr(sequence, "TEMPERATURE_PERIOD", 0.001)
-    monkeypatch.setattr(component, "START_TIMEOUT", 0.05)
+    monkeypatch.setattr(resumer, "START_TIMEOUT", 0.05)
     gcodes = tmp_path / "gcodes"
     gcodes.mkdir()
     (gcodes / "part.gcode").write_bytes(GCODE)
@@ -168,51 +168,51 @@ async def test_after_the_boot_it_is_offered_and_nothing_is_done(bench: Bench) ->
 
 
 async def test_a_resume_goes_through(bench: Bench) -> None:
-    answer = await bench.plr.resume()
+    answer = await bench.plr.resumer.resume()
     assert answer["steps"] and bench.plr.state() == "resuming"
     await bench.ended()
     assert len(bench.klippy.started) == 1
     assert any("The print goes on." in line for line in bench.server.console())
-    assert bench.plr.last_error == "" and bench.plr.step is None
+    assert bench.plr.last_error == "" and bench.plr.resumer.step is None
 
 
 async def test_a_dry_run_does_nothing(bench: Bench) -> None:
-    assert (await bench.plr.resume(dry_run=True))["dry_run"] is True
+    assert (await bench.plr.resumer.resume(dry_run=True))["dry_run"] is True
     await bench.settle()
     assert bench.klippy.sent == [] and bench.plr.state() == "interrupted"
 
 
 async def test_two_resumes_at_once_are_one(bench: Bench) -> None:
     results = await asyncio.gather(
-        bench.plr.resume(), bench.plr.resume(), return_exceptions=True
+        bench.plr.resumer.resume(), bench.plr.resumer.resume(), return_exceptions=True
     )
     assert len([r for r in results if isinstance(r, ServerError)]) == 1
     with pytest.raises(ServerError, match="already under way"):
-        await bench.plr.resume()
+        await bench.plr.resumer.resume()
     with pytest.raises(ServerError, match="already under way"):
-        await bench.plr.discard()
+        await bench.plr.resumer.discard()
     await bench.ended()
     assert len(bench.klippy.started) == 1 and bench.pending()
 
 
 async def test_discard_and_resume_at_once_is_one_of_them(bench: Bench) -> None:
     results = await asyncio.gather(
-        bench.plr.discard(), bench.plr.resume(), return_exceptions=True
+        bench.plr.resumer.discard(), bench.plr.resumer.resume(), return_exceptions=True
     )
     await bench.settle()
     assert results[0] is None and isinstance(results[1], ServerError)
     assert bench.klippy.sent == [] and not bench.pending()
     with pytest.raises(ServerError, match="no interrupted print"):
-        await bench.plr.resume()
+        await bench.plr.resumer.resume()
 
 
 async def test_a_refused_resume_can_be_asked_again(bench: Bench) -> None:
-    path = bench.plr.gcodes / "part.gcode"
+    path = bench.plr.resumer.gcodes / "part.gcode"
     path.rename(path.with_name("away"))
     with pytest.raises(ServerError, match="is gone"):
-        await bench.plr.resume()
+        await bench.plr.resumer.resume()
     path.with_name("away").rename(path)
-    await bench.plr.resume()
+    await bench.plr.resumer.resume()
     await bench.ended()
     assert bench.klippy.started
 
@@ -224,12 +224,12 @@ async def test_while_klippy_is_not_ready_nothing_is_resumed(
 ) -> None:
     bench.server.connection.state = state
     with pytest.raises(ServerError, match="not ready"):
-        await bench.plr.resume()
+        await bench.plr.resumer.resume()
     assert bench.klippy.sent == [] and bench.plr.state() == "interrupted"
 
 
 async def test_klippy_that_stops_while_it_is_prepared_stops_it(bench: Bench) -> None:
-    task = asyncio.ensure_future(bench.plr.resume())
+    task = asyncio.ensure_future(bench.plr.resumer.resume())
     await asyncio.sleep(0)
     bench.server.connection.state = KlippyState.SHUTDOWN
     with pytest.raises(ServerError, match="stopped meanwhile"):
@@ -242,14 +242,14 @@ async def test_before_the_first_status_klippy_itself_is_asked(bench: Bench) -> N
     bench.plr.tracker.klippy_gone()
     bench.klippy.status["print_stats"]["state"] = "printing"
     with pytest.raises(ServerError, match="print is running"):
-        await bench.plr.resume()
+        await bench.plr.resumer.resume()
     assert bench.klippy.sent == []
 
 
 async def test_a_shutdown_in_the_sequence_ends_it_and_loses_nothing(
     bench: Bench,
 ) -> None:
-    await bench.plr.resume()
+    await bench.plr.resumer.resume()
     await bench.until("G28 X Y")
     bench.klippy.gone = True
     await bench.event("klippy_shutdown")
@@ -258,7 +258,7 @@ async def test_a_shutdown_in_the_sequence_ends_it_and_loses_nothing(
     assert "stopped" in bench.plr.last_error
     bench.klippy.gone, bench.klippy.hangs = False, ""
     await bench.event("klippy_ready")
-    await bench.plr.resume()
+    await bench.plr.resumer.resume()
     await bench.ended()
     assert bench.klippy.started
 
@@ -266,12 +266,12 @@ async def test_a_shutdown_in_the_sequence_ends_it_and_loses_nothing(
 async def test_stopped_before_its_first_step_it_is_not_under_way_for_ever(
     bench: Bench,
 ) -> None:
-    await bench.plr.resume()
-    assert bench.plr.resuming is not None
-    bench.plr.resuming.cancel()
+    await bench.plr.resumer.resume()
+    assert bench.plr.resumer.task is not None
+    bench.plr.resumer.task.cancel()
     await bench.ended()
     assert bench.plr.state() == "interrupted"
-    await bench.plr.resume()
+    await bench.plr.resumer.resume()
     await bench.ended()
     assert bench.klippy.started
 
@@ -282,8 +282,8 @@ async def test_an_error_nobody_thought_of_ends_it_too(
     def broken(*args: Any) -> None:
         raise ZeroDivisionError("no idea")
 
-    monkeypatch.setattr(component.recovery, "carry_out", broken)
-    await bench.plr.resume()
+    monkeypatch.setattr(resumer.recovery, "carry_out", broken)
+    await bench.plr.resumer.resume()
     await bench.ended()
     assert "no idea" in bench.plr.last_error and bench.pending()
 
@@ -293,22 +293,22 @@ async def test_a_failed_resume_can_be_tried_again(bench: Bench) -> None:
         raise RuntimeError("No trigger on x")
 
     bench.klippy.at["G28 X Y"] = fail
-    await bench.plr.resume()
+    await bench.plr.resumer.resume()
     await bench.ended()
     assert "No trigger on x" in bench.plr.last_error
     assert any("can be tried again" in line for line in bench.server.console())
-    await bench.plr.resume()
+    await bench.plr.resumer.resume()
     await bench.ended()
     assert bench.klippy.started and bench.plr.last_error == ""
 
 
 async def test_when_moonraker_ends_the_heaters_are_off(bench: Bench) -> None:
-    await bench.plr.resume()
+    await bench.plr.resumer.resume()
     await bench.until("G28 X Y")
     await bench.plr.on_exit()
     assert bench.klippy.sent[-3] == "TURN_OFF_HEATERS"
     await bench.plr.close()
-    assert bench.plr.resuming is None and bench.pending()
+    assert bench.plr.resumer.task is None and bench.pending()
 
 
 async def test_a_print_that_moonraker_finds_running_is_not_offered(
@@ -316,18 +316,18 @@ async def test_a_print_that_moonraker_finds_running_is_not_offered(
 ) -> None:
     bench.server.events.clear()
     bench.plr.tracker.klippy_gone()
-    path = str(bench.plr.gcodes / "part.gcode")
+    path = str(bench.plr.resumer.gcodes / "part.gcode")
     bench.klippy.status["print_stats"].update(state="printing", filename="part.gcode")
     bench.klippy.status["power_loss_recovery"]["mark"] = mark(file_path=path)
     await bench.event("klippy_ready")
     assert not any("prompt_begin" in line for line in bench.server.console())
     assert bench.plr.state() == "printing"
     with pytest.raises(ServerError, match="no interrupted print"):
-        await bench.plr.discard()
+        await bench.plr.resumer.discard()
 
 
 async def test_what_is_kept_is_not_shown_as_another_print(bench: Bench) -> None:
-    path = bench.plr.gcodes / "other.gcode"
+    path = bench.plr.resumer.gcodes / "other.gcode"
     path.write_bytes(GCODE + b"; other\n")
     cold = mark(file_path=str(path), file_position=0, job=1,
                 state=state(heaters={"extruder": 0.0}))  # fmt: skip
@@ -348,7 +348,7 @@ async def test_without_its_section_in_klippy_nothing_is_resumed(bench: Bench) ->
     await bench.event("klippy_ready")
     assert "no [power_loss_recovery]" in bench.plr.last_error
     with pytest.raises(ServerError, match="power_loss_recovery"):
-        await bench.plr.resume()
+        await bench.plr.resumer.resume()
 
 
 async def test_turned_off_stays_off(bench: Bench) -> None:

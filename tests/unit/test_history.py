@@ -74,6 +74,29 @@ def test_a_layer_is_urgent_only_if_wanted() -> None:
     assert history.urgent(mark(), now, on_layer=False) is None
 
 
+@pytest.mark.parametrize(("was", "now", "leaves"), [
+    ([0.4, 0.4], [0.4, 0.6], True), ([0.4, 0.6], [0.6, 0.6], False),
+    ([0.4, 0.8], [0.3, 0.5], True), ([0.4, 0.4], [0.395, 0.405], False),
+    (None, [0.4, 0.6], False), ([0.4, 0.4], None, False),
+])  # fmt: skip
+def test_z_is_saved_before_it_moves_where_it_will_be_trusted(
+    was: list[float] | None, now: list[float] | None, leaves: bool
+) -> None:
+    before, after = mark(z_range=was), mark(z_range=now)
+    reason = "z move" if leaves else None
+    assert history.urgent(before, after, on_layer=True, z_counts=True) == reason
+    assert history.urgent(before, after, on_layer=True) is None
+
+
+def test_where_the_motors_are_is_not_delayed() -> None:
+    kept = history.History(5, 2)
+    kept.add(mark(file_position=1, toolhead_z=0.4))
+    kept.add(mark(file_position=2, toolhead_z=0.6))
+    chosen = kept.select()
+    assert chosen is not None
+    assert (chosen["file_position"], chosen["toolhead_z"]) == (1, 0.6)
+
+
 def test_the_first_state_does_not_wait() -> None:
     assert history.urgent(None, mark(), on_layer=True) == "first state"
 

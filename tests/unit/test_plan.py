@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moonraker_components.power_loss_recovery import plan, purge
+from moonraker_components.power_loss_recovery import plan, purge, rotor
+from moonraker_components.power_loss_recovery.gcode.scan import Footprint
 from moonraker_components.power_loss_recovery.plan import Facts, Plan, Refusal, Step
 from moonraker_components.power_loss_recovery.record import Record
 from tests.unit.samples import FACTS, JOB, LINE, OBJECTS, head, record, state
@@ -152,7 +153,7 @@ def test_travel_is_above_everything_printed(
     safe = [to for name, _, to in heights(made, recorded) if name == "travel"][0]
     assert safe >= printed - 1e-3
     assert safe >= min(printed + plan.CLEARANCE, FACTS.axis_maximum[2] - 1) - 1e-3
-    in_file = float(re.search(rb"G1 Z(-?[\d.]+)", b"\n".join(made.prologue))[1])  # type: ignore[index]
+    in_file = float(re.search(rb"G0 Z(-?[\d.]+)", b"\n".join(made.prologue))[1])  # type: ignore[index]
     assert in_file + dz == pytest.approx(max(safe, 0.4 + dz), abs=2e-3)
 
 
@@ -169,6 +170,36 @@ def test_z_that_klippy_knows_is_not_assumed_again() -> None:
     assert "_PLR_ASSUME_Z" not in step(made, "lift").script
     assert heights(made, 33.0)[0] == ("lift", 33.0, 43.0)
     assert "_PLR_ASSUME_Z Z=0.4000" in step(make(), "lift").script.split("\n")[0]
+
+
+def test_without_switches_the_snap_of_the_rotors_is_taken_out() -> None:
+    phases = {"stepper_z": (8, 64), "stepper_z1": (24, 64)}
+    rec = record(z_range=(0.4, 0.4), z_phases=phases)
+    motor = rotor.Motor(step_dist=0.0025, cycle=64, phase=0, moved=0)
+    facts = replace(FACTS, z_switches=False, z_motors=dict.fromkeys(phases, motor))
+    made = make(rec, facts)
+    first = step(made, "lift").script.split("\n")[0]
+    assert first == "_PLR_ASSUME_Z Z=0.3800 BELOW=stepper_z1:0.0400"
+    assert made.z == {"measured": False, "estimate": pytest.approx(0.38),
+                      "bound": pytest.approx(0.008)}  # fmt: skip
+    assert any("in doubt by 0.01 mm" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("strategy", "calibrated", "measured"), [
+    ("auto", True, True), ("auto", False, False), ("assume", True, False),
+    ("measure", True, True),
+])  # fmt: skip
+def test_the_owner_says_where_z_comes_from(
+    strategy: str, calibrated: bool, measured: bool
+) -> None:
+    made = make(facts=replace(FACTS, z_strategy=strategy, z_calibrated=calibrated))
+    assert ("true_z" in names(made)) is measured
+    assert made.z["measured"] is measured
+
+
+def test_z_that_must_be_measured_and_cannot_be_is_refused() -> None:
+    with pytest.raises(Refusal, match="PLR_Z_HOME MODE=CALIBRATE"):
+        make(facts=replace(FACTS, z_strategy="measure", z_calibrated=False))
 
 
 def test_nothing_of_the_old_print_bends_the_sequence() -> None:
@@ -214,7 +245,7 @@ def test_the_purge_is_higher_when_z_is_not_sure() -> None:
 
 
 def test_a_part_at_an_unknown_place_is_purged_above() -> None:
-    known = replace(head(), printed_box=None)
+    known = replace(head(), footprint=Footprint(None, 0.4))
     assert known.first_extrusion is not None
     made = plan.make(record(), JOB, known, LINE, FACTS)
     assert any("no free strip" in w for w in made.warnings)
@@ -310,7 +341,7 @@ def test_a_line_that_is_partly_laid_goes_on_inside() -> None:
     made = make(record(fraction=0.5))
     assert made.fraction == 0.5 and made.first_line is not None
     text = b"\n".join(made.prologue)
-    assert b"G1 X125.0000 Y150.0000" in text
+    assert b"G0 X125.000000 Y150.000000" in text
     assert b"E2.5" in made.first_line
 
 

@@ -37,6 +37,10 @@ records = st.builds(
     retracted=st.floats(0, 100),
     saved_at=st.floats(0, 1e11),
     boot_id=st.text(max_size=100),
+    z_range=st.none() | st.tuples(mm, mm).map(lambda pair: (min(pair), max(pair))),
+    z_phases=st.dictionaries(
+        names, st.tuples(st.none() | st.integers(0, 63), st.just(64)), max_size=4
+    ),
     state=st.builds(
         state,
         heaters=st.dictionaries(names, st.floats(0, 500), max_size=4),
@@ -108,6 +112,24 @@ def test_out_of_bounds_is_refused(key: str, low: float, high: float) -> None:
 def test_a_position_is_four_numbers(bad: Any) -> None:
     with pytest.raises(RecordError, match="position"):
         Record.from_dict({**asdict(record()), "position": bad})
+
+
+@pytest.mark.parametrize(("key", "bad"), [
+    ("z_range", [1, 2, 3]), ("z_range", [1, float("nan")]), ("z_range", 5),
+    ("z_phases", [1]), ("z_phases", {"stepper_z": 5}), ("z_phases", {"a\nb": [0, 64]}),
+    ("z_phases", {"stepper_z": [64, 64]}), ("z_phases", {"stepper_z": [0.5, 64]}),
+    ("z_phases", {"stepper_z": [0, 0]}),
+])  # fmt: skip
+def test_phases_that_are_none_are_refused(key: str, bad: Any) -> None:
+    with pytest.raises(RecordError):
+        Record.from_dict({**asdict(record()), key: bad})
+
+
+def test_a_record_without_phases_is_an_older_one() -> None:
+    raw = asdict(record())
+    del raw["z_range"], raw["z_phases"]
+    made = Record.from_dict(raw)
+    assert made.z_range is None and made.z_phases == {}
 
 
 @pytest.mark.parametrize("key", ["line", "boot_id"])

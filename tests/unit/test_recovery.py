@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery import files, recovery, sequence
+from moonraker_components.power_loss_recovery import files, recovery, rotor, sequence
 from moonraker_components.power_loss_recovery.lineage import Pending
 from moonraker_components.power_loss_recovery.plan import Refusal, Step
+from moonraker_components.power_loss_recovery.record import Phases
 from tests.unit.fake_klippy import FakeKlippy
 from tests.unit.samples import GCODE, record, state
 
@@ -48,7 +49,7 @@ class Bench:
         def report(index: int, step: Step) -> None:
             self.steps.append(step.name)
 
-        async def note_z(z: float) -> None:
+        async def note_z(z: float, phases: Phases) -> None:
             self.heights.append(z)
 
         return await recovery.carry_out(
@@ -80,6 +81,16 @@ async def test_the_facts_are_those_of_klippy(bench: Bench) -> None:
     assert (facts.min_extrude_temp, facts.toolhead_z) == (180.0, None)
     assert facts.mesh_profiles == {"default"} and facts.fan_power == {"fan": 0.8}
     assert "extruder" in facts.objects and facts.purge_flow == pytest.approx(0.2)
+
+
+async def test_the_z_motors_are_facts(bench: Bench) -> None:
+    motor = {"step_dist": 0.0025, "cycle": 64, "phase": 3, "moved": 3}
+    bench.klippy.status["power_loss_recovery"]["z_motors"] = {"stepper_z": motor}
+    settings = bench.klippy.status["configfile"]["settings"]
+    settings["power_loss_recovery"]["z_strategy"] = "assume"
+    facts = await recovery.facts(bench.klippy.api, "extruder")
+    assert facts.z_motors == {"stepper_z": rotor.Motor(**motor)}
+    assert facts.z_strategy == "assume"
 
 
 async def test_a_z_that_klippy_knows_is_a_fact(bench: Bench) -> None:

@@ -29,6 +29,9 @@ _OBVIOUS_MOVE = re.compile(
     rb"[ \t]*G[01](?: [XYZE]-?(?:\d{1,9}\.?\d{0,9}|\.\d{1,9}))+[ \t\r\n]*(?:;|$)"
 )
 
+_LINE_NUMBER = re.compile(rb"\A[Nn][ \t]*\d+[ \t]*(?=[^ \t\d])")
+_CHECKSUM = re.compile(rb"\*[ \t]*\d+$")
+
 
 @dataclass(frozen=True)
 class Command:
@@ -62,6 +65,17 @@ class Command:
         if not math.isfinite(value):
             raise LexError(f"{self.name}: {key} is not a number", self.raw)
         return value
+
+    def text(self) -> bytes:
+        """The line as it can be run again elsewhere: without its number, and, for
+        a command of letters and numbers, without comment and checksum."""
+        line = _LINE_NUMBER.sub(b"", self.raw.strip())
+        # A quoted value may have a ";" or "*" in it.
+        if len(self.name) > 1 and self.name[1].isdigit():
+            line = line.partition(b";")[0].strip()
+            if self.name not in ("M117", "M118"):
+                line = _CHECKSUM.sub(b"", line).strip()
+        return line
 
 
 def parse(line: bytes) -> Command:

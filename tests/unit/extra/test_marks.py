@@ -122,6 +122,9 @@ class Motion:
     def get_steppers(self) -> list[Any]:
         return []
 
+    def get_position(self) -> list[float]:
+        return self.last_position
+
     def calc_position(self, kin_spos: dict[str, float]) -> list[float]:
         return self.motors
 
@@ -130,7 +133,7 @@ class Motion:
 def tracked() -> tuple[marks.Marks, Motion, Sd]:
     motion, sd = Motion(), Sd(False)
     printer = SimpleNamespace(get_reactor=lambda: motion)
-    m = marks.Marks(printer, 0.25)
+    m = marks.Marks(printer, 0.25, SimpleNamespace(at=lambda print_time: {}))
     m.toolhead = m.gcode_move = m.mcu = motion
     m.sd = sd
     m.snapshot = SimpleNamespace(
@@ -176,6 +179,21 @@ def test_a_long_line_is_split_short_of_where_the_motors_are(tracked: Any) -> Non
     motion.motors = [60.0, 0.0, 0.2]
     status = m.get_status(2.0)
     assert status["fraction"] == pytest.approx((60 - marks.FRACTION_MARGIN) / 100)
+
+
+def test_the_range_of_z_is_that_of_all_that_is_queued(tracked: Any) -> None:
+    m, motion, sd = tracked
+    for z in (0.2, 0.4, 1.0):
+        sd.begin("G1 Z")
+        motion.last_position = [0.0, 0.0, z, 0.0]
+        m.note_line("G1 Z")
+        sd.end()
+    motion.flush(1.0, 2.0, 3.0)
+    motion.last_position = [0.0, 0.0, 1.2, 0.0]  # handed over, its time not known
+    motion.motors = [0.0, 0.0, 0.3]
+    assert m.get_status(1.5)["z_range"] == [0.3, 1.2]
+    motion.motors = [0.0, 0.0, 1.2]
+    assert m.get_status(9.0)["z_range"] == [1.2, 1.2]
 
 
 def test_an_arc_is_not_split(tracked: Any) -> None:
