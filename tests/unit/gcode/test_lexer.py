@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,13 @@ def as_klipper_reads(dispatch: Any, text: str) -> tuple[str, dict[str, str] | No
     except dispatch.error:
         return name, None
     return name, command.get_command_parameters()
+
+
+def test_a_move_of_many_words_is_read_in_no_time() -> None:
+    line = b"G1" + b" E234" * 2000
+    begin = time.process_time()
+    assert is_plain_move(line) and not is_plain_move(line + b" .")
+    assert time.process_time() - begin < 0.5
 
 
 def test_klipper_itself_agrees_on_odd_lines(monkeypatch: pytest.MonkeyPatch) -> None:
