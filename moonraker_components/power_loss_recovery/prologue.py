@@ -22,11 +22,13 @@ RETRACT_NOISE = 0.01
 MIN_SPEED = 0.001
 # More than Klipper's exclude_object lets through (initial_extrusion_moves), and even.
 EXCLUSION_MOVES = 6
-# What is restored from the record, or is done by the sequence before.
+# What a record says, or the sequence has done before.
 IN_RECORD = frozenset(
-    "ACTIVATE_EXTRUDER BED_MESH_CLEAR BED_MESH_PROFILE M204 M220 M221 SET_GCODE_OFFSET"
-    " SET_PRESSURE_ADVANCE SET_PRINT_STATS_INFO SET_VELOCITY_LIMIT".split()
+    "ACTIVATE_EXTRUDER BED_MESH_CLEAR BED_MESH_PROFILE M220 M221 SET_GCODE_OFFSET"
+    " SET_PRINT_STATS_INFO".split()
 )
+# What only a saved one says.
+SAVED = frozenset("M204 SET_PRESSURE_ADVANCE SET_VELOCITY_LIMIT".split())
 LIMITS = {
     "max_velocity": "VELOCITY",
     "max_accel": "ACCEL",
@@ -67,9 +69,8 @@ def build(
     lines = [b"; From here on it runs: what the rest of the file relies on."]
     excluding = "exclude_object" in objects
     lines += setup
-    for name, line in settings:
-        if name not in IN_RECORD:
-            lines.append(_from_file(name, line))
+    known = IN_RECORD if record.from_file else IN_RECORD | SAVED
+    lines += [_from_file(*setting) for setting in settings if setting[0] not in known]
     lines += _lines(_settings(record, objects, mesh_profiles))
     if excluding:
         lines += definitions
@@ -96,7 +97,7 @@ def _from_file(name: str, line: bytes) -> bytes:
 
 
 def _source(record: Record) -> str:
-    return "from the saved state"
+    return "from the file" if record.from_file else "from the saved state"
 
 
 def _quoted(name: str) -> str:

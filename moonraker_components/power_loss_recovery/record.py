@@ -76,6 +76,7 @@ class Record:
     saved_at: seconds since the epoch; boot_id: of the host's kernel.
     z_range: lowest and highest Z that the motors had and were about to have (mm).
     z_phases: of the Z motors at toolhead_z; see rotor.py.
+    from_file: nothing was saved; made of what the file says, see reconstruct.py.
     """
 
     file_position: int
@@ -90,6 +91,7 @@ class Record:
     boot_id: str
     z_range: tuple[float, float] | None = None
     z_phases: Phases = field(default_factory=dict)
+    from_file: bool = False
 
     def to_bytes(self) -> bytes:
         return _pack(asdict(self))
@@ -120,6 +122,7 @@ class Record:
             boot_id=_text(raw, "boot_id", 100),
             z_range=_z_range(raw.get("z_range")),
             z_phases=_z_phases(raw.get("z_phases") or {}),
+            from_file=raw.get("from_file") is True,
         )
 
     @property

@@ -325,7 +325,7 @@ def test_the_second_carriage_is_refused() -> None:
 @pytest.mark.parametrize(("facts", "changes", "said"), [
     (replace(FACTS, objects=OBJECTS | {"homing_override"}), {}, "homing_override"),
     (FACTS, {"mesh": {"profile": "default"}}, "'default' was not stored"),
-    (FACTS, {"coordinates": {"absolute_extrude": True}}, "disagree on M82/M83"),
+    (FACTS, {"coordinates": {"absolute_extrude": True}}, "Filament (M82/M83): "),
 ])  # fmt: skip
 def test_what_is_not_sure_is_said_before_the_owner_says_yes(
     facts: Facts, changes: dict[str, Any], said: str

@@ -17,7 +17,8 @@ EXTRA = REPO / "klippy_extras" / "power_loss_recovery"
 
 PURE = [
     "settings.py", "record.py", "history.py", "plan.py", "prompts.py", "purge.py",
-    "prologue.py", "begun.py", "journal_format.py", "rotor.py",
+    "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
+    "journal_format.py", "rotor.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from .ambient import extruder_number, name_of, parse
@@ -23,6 +23,7 @@ _STILL = re.compile(
     r"M\d|G(?:4|10|11|17|18|19|21)$|SET_|SYNC_|EXCLUDE_OBJECT|PLR_"
     r"|(?:RESPOND|SKEW_PROFILE|BED_MESH_(?:PROFILE|CLEAR|OFFSET)|TURN_OFF_HEATERS)$"
 )
+_BARE = re.compile(r"[XYZIJ] *[-+]?\.?\d")
 
 # X, Y, Z, E, F as written, None where absent: one straight move to its end
 Words = tuple[str | None, str | None, str | None, str | None, str | None]
@@ -74,6 +75,7 @@ class Motion:
     xy_plane: bool = True
     no_less_than: float = 0.0
     unsure: bool = False
+    missed: bool = False
     offset: list[float] = field(default_factory=lambda: [0.0] * 4)
     offset_stated: list[bool] = field(default_factory=lambda: [False] * 4)
     _tool: int | None = None
@@ -94,12 +96,37 @@ class Motion:
             handler(self, parse(line))
         elif name.startswith("T") and name[1:].isdecimal() and len(name) < 8:
             self._select_tool(int(name[1:]))
+        elif _BARE.match(name):
+            raise LexError(
+                "coordinates without G0 or G1, as CAM programs write them and Klipper"
+                " ignores them", line
+            )  # fmt: skip
         elif name and not self.printing and not _STILL.match(name):
             # A start macro homes, heats and primes: the head is anywhere.  In
             # mid-print a macro leaves it where the slicer believes it to be,
             # or the undisturbed print would have gone wrong as well.
             self.position = [math.nan] * 4
         return None
+
+    def copy(self) -> Motion:
+        """One that shares nothing that changes."""
+        return replace(
+            self,
+            position=list(self.position),
+            frame=list(self.frame),
+            low=list(self.low),
+            high=list(self.high),
+            offset=list(self.offset),
+            offset_stated=list(self.offset_stated),
+            _tool_retracted=dict(self._tool_retracted),
+            _saved=dict(self._saved),
+        )
+
+    def forget_tools(self, no_less_than: float) -> None:
+        """How far any filament is pulled back is not known here, only a bound."""
+        self.retracted = self.no_less_than = no_less_than
+        self.unsure = True
+        self._tool_retracted.clear()
 
     def _set_frame(self, axis: int, value: float) -> None:
         shift = value - self.frame[axis]
@@ -110,6 +137,7 @@ class Motion:
     def _select_tool(self, number: int) -> None:
         if self._tool is not None and len(self._tool_retracted) < MAX_ENTRIES:
             self._tool_retracted[self._tool] = self.retracted, self.unsure
+            self.missed = self.missed or self.unsure
             guess = self.no_less_than, self.no_less_than > 0.0
             self.retracted, self.unsure = self._tool_retracted.get(number, guess)
         self._tool = number

@@ -66,7 +66,7 @@ def run(
                 layers.printed_z = printed_z
                 words = None
                 if last is not sure:
-                    sure, motion.unsure = last, False
+                    sure, motion.unsure, motion.missed = last, False, False
                 if note is not None:
                     layers.note(note)
                 elif len(command) > MAX_LINE:
@@ -148,7 +148,7 @@ def run(
     layers.printed_z = printed_z
     motion.printing = motion.printing or first is not None
     if last is not sure:
-        motion.unsure = False
+        motion.unsure = motion.missed = False
     if first is None or last is None:
         return None, None
     return offset + first.start(), offset + last.start()

@@ -9,15 +9,16 @@ from dataclasses import dataclass, replace
 
 from .ambient import Ambient
 from .errors import GcodeError, ScanError
-from .markers import Markers, header_end, markers_in, setup_lines
+from .markers import Markers, header_end, setup_lines
 from .modal import Motion, Point4
 from .moves import run
 from .replay import Setting
+from .skim import State, read, skim
 from .text import Data, check, check_rest, windows
 
 __all__ = [
     "Footprint", "Head", "Markers", "Point4", "ScanError", "footprint", "measured",
-    "scan", "setup_lines",
+    "scan", "scan_exactly", "setup_lines",
 ]  # fmt: skip
 
 
@@ -48,6 +49,7 @@ class Head:
     fans: 0..1; "fan" for M106, "fan2" for M106 P2, else the name given to
         SET_FAN_SPEED.
     layer: counted from 1.  layer_z: its Z, as stated or else as printed.
+    g92: what G92 has added to x, y, z; None when it was set at an unknown place.
     settings: the commands that set anything else and still count, to be run again.
     footprint: None until measured() has filled it in: it takes far longer than all
         the rest.  printed_box and top_z are its parts.
@@ -76,6 +78,7 @@ class Head:
     last_extrusion: int | None
     markers: Markers
     settings: tuple[Setting, ...] = ()
+    g92: tuple[float | None, ...] = (0.0, 0.0, 0.0)
     footprint: Footprint | None = None
 
     @property
@@ -101,13 +104,14 @@ def scan(data: Data, end: int) -> Head:
     """
     check(data, end)
     check_rest(data, end)
-    motion, ambient, markers = Motion(), Ambient(), Markers()
-    first = last = None
-    for start, piece in windows(data, 0, end):
-        markers = markers_in(piece, start, markers)
-        one, other = run(piece, start, motion, ambient.layers, ambient)
-        first, last = (one if first is None else first), other or last
-    return _head(data, end, motion, ambient, first, last, markers)
+    return _head(data, end, skim(data, end))
+
+
+def scan_exactly(data: Data, end: int) -> Head:
+    """As scan(), from every line: what scan() is compared with."""
+    check(data, end)
+    check_rest(data, end)
+    return _head(data, end, read(data, end))
 
 
 def footprint(data: Data, end: int) -> Footprint:
@@ -130,10 +134,8 @@ def measured(head: Head, data: Data) -> Head:
     return replace(head, footprint=footprint(data, head.end))
 
 
-def _head(
-    data: Data, end: int, motion: Motion, ambient: Ambient, first: int | None,
-    last: int | None, markers: Markers,
-) -> Head:  # fmt: skip
+def _head(data: Data, end: int, state: State) -> Head:
+    motion, ambient = state.motion, state.ambient
     layers = ambient.layers
     return Head(
         end=end,
@@ -154,10 +156,11 @@ def _head(
         total_layers=layers.total,
         object_definitions=tuple(ambient.object_definitions),
         current_object=ambient.current_object,
-        first_extrusion=first,
-        last_extrusion=last,
-        markers=markers,
+        first_extrusion=state.first,
+        last_extrusion=state.last,
+        markers=state.markers,
         settings=(*_offset(motion), *ambient.settings()),
+        g92=tuple(map(_known, motion.frame)),
     )
 
 
