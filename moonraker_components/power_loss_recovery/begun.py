@@ -34,7 +34,9 @@ def split(record: Record, head: Head, line: bytes) -> tuple[Record, bytes | None
         was if now is None else now
         for was, now in zip(record.position, point, strict=True)
     )
-    retracted = max(record.retracted - (e - record.position[3]), 0.0)
+    # M221 counts for the motor, and not for what the file says of E.
+    fed = (e - record.position[3]) * record.state["coordinates"]["extrude_factor"]
+    retracted = max(record.retracted - fed, 0.0)
     return replace(record, position=(x, y, z, e), retracted=retracted), first_line
 
 

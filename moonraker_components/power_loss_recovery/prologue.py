@@ -196,8 +196,10 @@ def _filament(record: Record, firmware_retracted: bool) -> Iterator[Command]:
     forward = retraction(record)
     if not firmware_retracted and record.retracted > RETRACT_NOISE:
         forward -= record.retracted
+    # M221 is in force again, and both are what the motor does.
+    forward /= record.state["coordinates"]["extrude_factor"]
     if forward >= 0.00001:
-        yield f"G1 E{forward:.6f} F{RETRACT_SPEED}", "filament forward again"
+        yield f"G1 E{forward:.9f} F{RETRACT_SPEED}", "filament forward again"
     if firmware_retracted:
         # G11 in the tail does nothing unless a G10 came before.
         yield "G10", "pulled back by the firmware, as it was"

@@ -48,7 +48,8 @@ def record(
         "position": position,
         "toolhead_z": z,
         "speed": head.feedrate or 0.0,
-        "retracted": head.retracted,
+        # A record has it as the motor made it.
+        "retracted": head.retracted * coordinates["extrude_factor"],
         "state": {
             "coordinates": coordinates,
             "heaters": _heaters(head, tool, objects, stated or {}, told or {}),

@@ -81,7 +81,7 @@ class Model:
                 value *= self.flow
                 if not self.absolute or not self.absolute_e:
                     self.last[3] += value
-                    self.pulled -= value / self.flow
+                    self.pulled -= value
                     continue
                 raise AssertionError("absolute filament on the way there")
             self.last[i] = value + (self.base[i] if self.absolute else self.last[i])
@@ -155,9 +155,9 @@ def test_filament_that_was_pulled_back_stays_pulled_back() -> None:
 
 
 def test_a_small_retraction_is_made_larger_for_the_travel_only() -> None:
-    rec = record(retracted=0.3)
+    rec = record(retracted=0.3, state=state(coordinates={"extrude_factor": 0.8}))
     assert retraction(rec) == RETRACT
-    assert "G1 E0.500000 F1800" in texts(built(rec))
+    assert "G1 E0.625000000 F1800" in texts(built(rec))
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-13, 0.005])
@@ -168,11 +168,11 @@ def test_the_rounding_of_relative_filament_is_no_retraction(noise: float) -> Non
 
 
 def test_firmware_retraction_is_done_by_the_firmware_again() -> None:
-    rec = record(retracted=1.5)
+    rec = record(retracted=1.5, state=state(coordinates={"extrude_factor": 1.0}))
     lines = built(rec, firmware_retracted=True)
     model = Model(rec).run(lines)
     assert model.retracts == ["G10"] and model.pulled == pytest.approx(0.0)
-    assert texts(lines).index("G10") > texts(lines).index("G1 E1.500000 F1800")
+    assert texts(lines).index("G10") > texts(lines).index("G1 E1.500000000 F1800")
 
 
 def names_of(command: str, lines: list[bytes]) -> list[str]:

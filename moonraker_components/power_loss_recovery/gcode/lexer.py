@@ -27,7 +27,7 @@ _OBVIOUS_NAME = re.compile(
 )
 # Most lines of any file: no need to build a Command to know what they are.
 _OBVIOUS_MOVE = re.compile(
-    rb"[ \t]*G[01](?: [XYZE]-?(?:\d{1,9}\.?\d{0,9}|\.\d{1,9}))+[ \t\r\n]*(?:;|$)"
+    rb"[ \t]*G[01](?: [XYZE]-?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}))+[ \t\r\n]*(?:;|$)"
 )
 
 # Nothing quoted, escaped or commented: many times faster without shlex

@@ -139,19 +139,23 @@ def remainder(
             scaled += axis
     code, semicolon, comment = line.rstrip(b"\r\n").partition(b";")
     if scaled:
-        code, found = _scale(code, scaled, 1.0 - fraction)
-        if found != len(scaled):
+        # float() takes other digits as well, which _words does not look for.
+        if not code.isascii() or len(_words(scaled).findall(code)) != len(scaled):
             return None
+        code = _scale(code, scaled, 1.0 - fraction)
     return Point4(*inside), code + semicolon + comment
 
 
-def _scale(code: bytes, axes: str, factor: float) -> tuple[bytes, int]:
+def _words(axes: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?i)([%s][ \t]*)([-+.0-9]+)" % axes.encode("ascii"))
+
+
+def _scale(code: bytes, axes: str, factor: float) -> bytes:
     def shorten(match: re.Match[bytes]) -> bytes:
         return match[1] + arcs.number(float(match[2]) * factor).encode("ascii")
 
-    words = b"([%s][ \t]*)([-+.0-9]+)" % axes.encode("ascii")
     # A checksum is not worth mending: Klipper ignores it.
-    return re.subn(words, shorten, code, flags=re.IGNORECASE)
+    return _words(axes).sub(shorten, code)
 
 
 def commented(command: str, why: str) -> bytes:

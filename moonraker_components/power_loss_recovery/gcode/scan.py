@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,9 @@ __all__ = [
     "Footprint", "Head", "Markers", "Point4", "ScanError", "footprint", "measured",
     "scan", "scan_exactly", "setup_lines",
 ]  # fmt: skip
+
+
+_G10 = re.compile(rb"(?im)^[ \t]*(?:N[ \t]*\d+[ \t]*)?G10(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Head:
         file states one; the two `_stated` say whether it did.
     feedrate: F in mm/min.
     retracted: mm that the current tool's filament is behind its furthest point;
-        firmware_retracted: after G10, before G11.
+        firmware_retracted: after G10, before G11, and nothing laid since.
     heaters: targets in degrees C by Klipper's heater name ("chamber" for M141).
     fans: 0..1; "fan" for M106, "fan2" for M106 P2, else the name given to
         SET_FAN_SPEED.
@@ -147,7 +151,8 @@ def _head(data: Data, end: int, state: State) -> Head:
         position=Point4(*map(_known, motion.position)),
         feedrate=_known(motion.feedrate),
         retracted=motion.retracted,
-        firmware_retracted=ambient.firmware_retracted,
+        firmware_retracted=ambient.firmware_retracted
+        and not _laid_since_g10(data, end, state.last),
         tool=ambient.tool,
         heaters=dict(ambient.heaters),
         fans=dict(ambient.fans),
@@ -162,6 +167,12 @@ def _head(data: Data, end: int, state: State) -> Head:
         settings=(*_offset(motion), *ambient.settings()),
         g92=tuple(map(_known, motion.frame)),
     )
+
+
+def _laid_since_g10(data: Data, end: int, last: int | None) -> bool:
+    """For another firmware, G10 sets a tool up: no G11 ever follows.  What is printed
+    then has pushed the filament forward all the same."""
+    return last is not None and _G10.search(data, last, end) is None
 
 
 def _known(value: float) -> float | None:

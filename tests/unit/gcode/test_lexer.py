@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE
@@ -144,6 +145,13 @@ def test_any_bytes_give_a_command_or_our_error(line: bytes) -> None:
         return
     assert command.name == command_name(line)
     assert command.plain_move == is_plain_move(line)
+
+
+def test_a_move_of_many_words_is_read_in_no_time() -> None:
+    line = b"G1" + b" E234" * 2000
+    begin = time.process_time()
+    assert is_plain_move(line) and not is_plain_move(line + b" .")
+    assert time.process_time() - begin < 0.5
 
 
 class Klippy:

@@ -131,6 +131,12 @@ def test_what_is_no_plain_motion_is_not_split(line: bytes) -> None:
     assert remainder(line, START, 0.5, True, False) is None
 
 
+@pytest.mark.parametrize("line", ["G1 X9 E.5.2 E1", "G1 X9 E1 E2", "G1 X9 E1\u0661"])
+def test_a_line_of_which_the_scaled_words_are_in_doubt_is_not_split(line: str) -> None:
+    # Klipper takes the last of two words, and digits of any script.
+    assert remainder(line.encode(), START, 0.5, True, False) is None
+
+
 @pytest.mark.parametrize("fraction", [0.0, -1.0, float("nan")])
 def test_nothing_laid_means_the_whole_line(fraction: float) -> None:
     assert remainder(b"G1 X20", START, fraction, True, True) is None

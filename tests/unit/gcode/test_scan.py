@@ -123,6 +123,13 @@ def test_unretracting_is_not_printing() -> None:
     assert head.printed_box is None and head.first_extrusion is None
 
 
+def test_what_was_printed_after_a_g10_has_pushed_the_filament_forward() -> None:
+    text = "M83\nG1 X1 Y1 Z1\nG10 P0 S200\n"
+    assert state(text).firmware_retracted
+    assert not state(text + "G1 X5 E1\n").firmware_retracted
+    assert state(text + "G1 X5 E1\ng10\nG1 X9\n").firmware_retracted
+
+
 def test_each_tool_has_its_own_retraction() -> None:
     text = "M83\nT0\nG1 X1 E1\nG1 E-4\nT1\nG1 X2 E1\nG1 E-.5\n"
     assert state(text).retracted == pytest.approx(0.5)
