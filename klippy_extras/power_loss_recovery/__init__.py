@@ -8,7 +8,7 @@
 # Moonraker.  It reads and writes no file and decides nothing.
 import logging
 
-from . import marks, stop, z_homing, z_phase
+from . import marks, power_pin, stop, z_homing, z_phase
 
 REMOTE_METHOD = 'plr_command'
 # Commands that Moonraker carries out, and what HELP says about them
@@ -48,6 +48,7 @@ class PowerLossRecovery:
         self.z_phase = z_phase.ZPhase(self.printer)
         self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
+        self.power_pin = power_pin.PowerPin(config, self.marks)
         self.z_homing = z_homing.ZHoming(config)
         self.trouble = ""
         register = self.gcode.register_command
@@ -139,6 +140,7 @@ class PowerLossRecovery:
             'mark': mark,
             'stopped': self.stop.mark,
             'approximate': self.marks.is_approximate,
+            'power_loss': self.power_pin.get_status(),
             'pending_marks': len(self.marks.queue),
             'z_homing': self.z_homing.get_status(),
             'z_motors': z_motors,

@@ -44,7 +44,7 @@ class CalibrationKeeper:
         except (OSError, CalibrationError) as e:
             self.component.tell(
                 f"The second copy of the Z calibration cannot be used: {e}. Another is"
-                " made from what klippy has."
+                " made from what Klipper has."
             )
 
     def holds(self, z_homing: Mapping[str, Any], path: str | None = None) -> bool:
@@ -98,7 +98,7 @@ class CalibrationKeeper:
             done = await self.in_thread(calibration_file.mend_variables, self.copy)
         except (OSError, ValueError) as e:
             self.component.tell(
-                f"klippy does not start because it cannot read {path}, and this could"
+                f"Klipper does not start because it cannot read {path}, and this could"
                 f" not be mended: {e}. Move the file away and press RESTART."
             )
             return
@@ -107,7 +107,7 @@ class CalibrationKeeper:
         mended, aside = done
         lost = f" Lost: {', '.join(mended.lost)}." if mended.lost else ""
         self.component.tell(
-            f"{path} could not be read, as after a power loss, and klippy did not"
+            f"{path} could not be read, as after a power loss, and Klipper did not"
             " start. It is written again: the Z calibration from its second copy, and"
             f" {len(mended.kept)} other variables as they were.{lost} The broken file"
             f" is kept as {os.path.basename(aside)}. Klipper restarts now."

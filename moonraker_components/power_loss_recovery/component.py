@@ -94,6 +94,7 @@ class PowerLossRecovery:
             ("klippy_disconnect", self._handle_gone),
         ):
             server.register_event_handler(f"server:{event}", handler)
+        server.register_remote_method("plr_power_loss", self._handle_power_loss)
 
     async def component_init(self) -> None:
         enabled = await self.database.get_item(NAMESPACE, "enabled", True)
@@ -157,6 +158,10 @@ class PowerLossRecovery:
         mine = {name: status[name] for name in self.subscription if name in status}
         if mine:
             self.tracker.update(mine)
+
+    def _handle_power_loss(self, status: dict[str, Any]) -> None:
+        # power_loss_pin: what the next update would say, before it is too late.
+        self.tracker.update({NAMESPACE: status})
 
     def _z_homing(self) -> Mapping[str, Any]:
         return self.tracker.status_of(NAMESPACE).get("z_homing") or {}

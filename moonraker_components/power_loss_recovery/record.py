@@ -74,8 +74,8 @@ class Record:
     z_phases: of the Z motors at toolhead_z; see rotor.py.
     from_file: nothing was saved; made of what the file says, see reconstruct.py.
     print_time: of the motors when this was so (s, klippy's clock).  queued: where
-    klippy was ahead of them; nothing after it can have moved.  live_position: x, y,
-    z, e of the motors at print_time (mm).  These three may be unknown.
+    klippy was ahead of them; nothing after it can have moved.  live_position: x, y, z
+    of the motors at print_time (mm).  These three may be unknown.
     """
 
     file_position: int
@@ -206,7 +206,7 @@ def _queued(raw: Any) -> Queued | None:
 def _live_position(raw: Any) -> tuple[float, ...] | None:
     if raw is None:
         return None
-    _numbers(raw, "live_position", 4, 1e9)
+    _numbers(raw, "live_position", 3, 1e9)
     return tuple(float(value) for value in raw)
 
 

@@ -264,7 +264,7 @@ class Tracker:
         if not self.enabled:
             await self._stop_saving(current)
             return
-        chosen = self.history.select()
+        chosen = mark if self._power_fails() else self.history.select()
         if chosen is None or self.clock() < self._retry_at:
             return
         reason = self._due(chosen, paused)
@@ -274,6 +274,9 @@ class Tracker:
 
     def _due(self, mark: Mapping[str, Any], paused: bool) -> str | None:
         last = self._last_mark
+        if self._power_fails() and (last is None or history.changed(last, mark)):
+            # There may be milliseconds left, so nothing spaces these.
+            return "power loss"
         why = history.urgent(
             last, mark, self.settings.save_on_layer, self._z_counts()
         )
@@ -283,6 +286,10 @@ class Tracker:
             why = history.paused(last, mark, self._last_paused, self._at_rest())
         news = last is None or history.changed(last, mark)
         return self.pacing.decide(self.clock(), why, news)
+
+    def _power_fails(self) -> bool:
+        pin = self.status_of("power_loss_recovery").get("power_loss") or {}
+        return pin.get("lost") is True
 
     def _z_counts(self) -> bool:
         z_homing = self.status_of("power_loss_recovery").get("z_homing") or {}

@@ -104,6 +104,22 @@ plr_system() {  # python
         -o DPkg::Lock::Timeout=120 "${packages[@]}"
 }
 
+# For the file system of the tests' own: what it lacks makes tests skip, with the
+# reason, so that nothing here may fail.
+plr_fuse() {
+    if [ ! -e /dev/fuse ] || [ "$(id -u)" -ne 0 ] ||
+        ! command -v apt-get >/dev/null ||
+        command -v fusermount3 >/dev/null; then
+        return
+    fi
+    plr_say "installing system package: fuse3"
+    printf '\n== install fuse3\n' >>"$PLR_LOG"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
+        --no-install-recommends -o DPkg::Lock::Timeout=120 fuse3; } \
+        >>"$PLR_LOG" 2>&1 </dev/null ||
+        plr_say "fuse3 cannot be installed: the tests that need it are skipped"
+}
+
 # "<hash of the files> <python version>": what an environment was made from.
 plr_stamp() {  # python, file...
     local python=$1
@@ -201,6 +217,7 @@ plr_bootstrap() {
         : >"$PLR_LOG"
         python=$(plr_find_python)
         plr_system "$python"
+        plr_fuse
     fi
     case " ${todo[*]-} " in *" moonraker "*)
         plr_venv "$python" moonraker "$moonraker" ;;

@@ -33,7 +33,7 @@ NEWEST = record(
 ADDED = {
     1: {},
     2: {"print_time": 12.5, "queued": Queued(90, 14.0),
-        "live_position": (1.0, 2.0, 3.0, 4.0)},
+        "live_position": (1.0, 2.0, 3.0)},
 }  # fmt: skip
 
 

@@ -52,7 +52,7 @@ def big_machine(objects: int, message: str = "") -> Record:
         toolhead_z=number(), speed=1e7 / 3, retracted=number(),
         saved_at=1.7e9 + 1 / 3, boot_id=noise(100), print_time=1e10 / 3,
         queued=Queued(10**15, 1e10 / 3),
-        live_position=(number(), number(), number(), 1e9 / 3),
+        live_position=(number(), number(), 1e9 / 3),
         state={
             "coordinates": {
                 "absolute_coordinates": True, "absolute_extrude": False,

@@ -11,7 +11,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery.journal import JournalError
 from moonraker_components.power_loss_recovery.tracker import RETRY_PERIOD
-from tests.unit.samples import POSITION, state
+from tests.unit.samples import POSITION, mark, state
 from tests.unit.tracker_bench import AFTER, LINES, NOW, Bench
 
 pytestmark = pytest.mark.asyncio
@@ -236,3 +236,24 @@ async def test_discarded_while_it_prints_on_it_is_saved_as_another_job(
     saved = bench.saved()
     assert saved is not None and saved.file_position == AFTER
     assert bench.told == []
+
+
+async def test_when_the_power_fails_each_mark_is_saved_at_once(bench: Bench) -> None:
+    bench.tracker.configure(replace(NOW, save_delay=2, save_interval=0.0))
+    await bench.see(file_position=LINES[1])
+    await bench.see(file_position=LINES[2])
+    saved = bench.saved()
+    assert saved is not None and saved.file_position == LINES[1]
+    lost = {"available": True, "lost": True}
+    path = str(bench.root / "part.gcode")
+    published = mark(file_path=path, file_position=LINES[3])
+    newest = bench.status("printing", published)
+    newest["power_loss_recovery"]["power_loss"] = lost
+    bench.tracker.update(newest)
+    await bench.settle()
+    saved = bench.saved()
+    assert saved is not None and saved.file_position == LINES[3]
+    assert bench.tracker.last_reason == "power loss"
+    await bench.see(file_position=LINES[4])
+    saved = bench.saved()
+    assert saved is not None and saved.file_position == LINES[4]

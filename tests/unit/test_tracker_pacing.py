@@ -155,8 +155,8 @@ async def test_what_is_not_of_this_print_is_not_committed(
 
 async def test_how_far_klippy_was_ahead_is_saved(bench: Bench) -> None:
     queued = {"file_position": AFTER, "print_time": 14.0}
-    await bench.see(queued=queued, live_position=[1.0, 2.0, 3.0, 4.0], print_time=12.5)
+    await bench.see(queued=queued, live_position=[1.0, 2.0, 3.0], print_time=12.5)
     saved = bench.saved()
     assert saved is not None and saved.queued is not None
     assert (saved.queued.file_position, saved.queued.print_time) == (AFTER, 14.0)
-    assert saved.live_position == (1.0, 2.0, 3.0, 4.0) and saved.print_time == 12.5
+    assert saved.live_position == (1.0, 2.0, 3.0) and saved.print_time == 12.5

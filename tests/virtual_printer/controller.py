@@ -13,8 +13,9 @@ from .protocol import CLOCK_FREQ
 from .world import World
 
 # With two micro-controllers the host extends a homing move every 25 ms, or it
-# ends: on a busy machine klippy and this process are granted some more.
-PATIENCE = 2 * CLOCK_FREQ // 10
+# ends: on a busy machine klippy and this process are granted a second.  Klippy
+# plans no further than 0.2 s ahead meanwhile, so no motor runs on for longer.
+PATIENCE = CLOCK_FREQ
 
 
 class Controller:

@@ -5,13 +5,14 @@
 """The file system below `printer_data`, as a power cut leaves it.
 
 The harshest honest one: the kernel never writes anything by itself in time, and
-what a program did not sync is lost or torn as the seed says. A library preloaded
-into the programs (forgetful.c) tells what they synced; disk_history.py and
-disk_content.py know what that makes durable. All that is there when the power
+what a program did not sync is lost or torn as the seed says. disk_history.py and
+disk_content.py know what a sync makes durable. All that is there when the power
 comes on is durable.
 
-Not covered: programs without libc's calls (static ones, io_uring), file systems
-mounted below the data folder. A mapped file counts at fsync and msync(MS_SYNC).
+What the programs synced is told in one of two ways. `Disk`: by a library preloaded
+into them (forgetful.c); needs no rights, and costs nothing to speak of. Not covered:
+programs without libc's calls (static ones, io_uring), file systems mounted below
+the data folder. `FuseDisk` in fuse_disk.py: by the file system that they are on.
 """
 from __future__ import annotations
 
@@ -47,34 +48,29 @@ class Statistics:
     reverted: tuple[str, ...]
 
 
-class Disk:
-    """Below `data`; keeps its own books in `root`, which is on the same disk.
+class ForgetfulDisk:
+    """What programs see below `data`; the files themselves are below `content`.
 
-    Raises DiskUnavailable when it cannot forget: no gcc, or one of the `pythons`
-    that are to run on it does not load the library.
+    Its books are in `root`, which is on the same file system as `content`.
     """
 
     unavailable = ""
 
-    def __init__(self, root: Path, data: Path, pythons: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, data: Path, content: Path) -> None:
         self.root = root
         self.data = data.resolve()
+        self.content = content.resolve()
         self.store = root.resolve() / "disk"
-        self._library = library()
         self._history: History | None = None
         self._reverted: tuple[str, ...] = ()
         self._syncs = 0
-        for python in dict.fromkeys(pythons):
-            probe(python)
 
     def environment(self) -> dict[str, str]:
         """What a program needs to be on this disk, while the power is on."""
-        others = os.environ.get("LD_PRELOAD")
-        return {
-            "LD_PRELOAD": f"{self._library}:{others}" if others else str(self._library),
-            "PLR_DISK_DATA": str(self.data),
-            "PLR_DISK_STORE": str(self.store),
-        }
+        return {}
+
+    def close(self) -> None:
+        """No program uses it any more."""
 
     def power_on(self) -> None:
         """All that is there now is durable."""
@@ -82,7 +78,7 @@ class Disk:
         for folder in ("copies", "keep"):
             (self.store / folder).mkdir(parents=True)
         (self.store / "log").touch()
-        history = History(self.data.stat().st_ino, self._read_copy)
+        history = History(self.content.stat().st_ino, self._read_copy)
         for path, entry in self._entries():
             copy = f"base.{entry.inode}" if stat.S_ISREG(entry.mode) else None
             if copy is not None and not (self.store / "copies" / copy).exists():
@@ -95,15 +91,15 @@ class Disk:
         """Make a file and its name durable, for one that no program here wrote."""
         if self._history is None:
             return
-        path = path.resolve()
+        path = self.content / path.resolve().relative_to(self.data)
         info = path.stat()
         stamp = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         copy = f"{stamp}.settle.{threading.get_ident()}"
         shutil.copy2(path, self.store / "copies" / copy)
         records = b""
-        for folder in reversed(path.relative_to(self.data).parents[:-1]):
-            there = (self.data / folder).stat()
-            records += self._record("L", stamp, self.data / folder, there)
+        for folder in reversed(path.relative_to(self.content).parents[:-1]):
+            there = (self.content / folder).stat()
+            records += self._record("L", stamp, self.content / folder, there)
         records += self._record("F", stamp, path, info, copy)
         fd = os.open(self.store / "log", os.O_WRONLY | os.O_APPEND)
         try:
@@ -124,7 +120,7 @@ class Disk:
         shown = list(self._entries())
         history.end_with(entry for _, entry in shown)
         seen = {
-            os.path.relpath(path, os.fsencode(self.data)): entry.inode
+            os.path.relpath(path, os.fsencode(self.content)): entry.inode
             for path, entry in shown
             if not stat.S_ISDIR(entry.mode)
         }
@@ -165,7 +161,7 @@ class Disk:
 
     def _entries(self) -> Iterator[tuple[bytes, Entry]]:
         """All files, links and folders, folders before what is in them."""
-        todo = [os.fsencode(self.data)]
+        todo = [os.fsencode(self.content)]
         top = todo[0]
         while todo:
             folder = todo.pop()
@@ -186,7 +182,7 @@ class Disk:
         self, history: History, seen: dict[bytes, int], seed: int
     ) -> set[bytes]:
         """Make it so; returns the paths of the files that are not as they were."""
-        top = os.fsencode(self.data)
+        top = os.fsencode(self.content)
         for path, inode in seen.items():
             if not os.path.lexists(self._keep(inode)):
                 os.link(os.path.join(top, path), self._keep(inode),
@@ -215,7 +211,7 @@ class Disk:
         self, folders: set[bytes], files: dict[bytes, int], seen: dict[bytes, int],
         history: History,
     ) -> None:  # fmt: skip
-        top = os.fsencode(self.data)
+        top = os.fsencode(self.content)
         for path, entry in list(self._entries()):
             below = os.path.relpath(path, top)
             if stat.S_ISDIR(entry.mode):
@@ -247,6 +243,28 @@ class Disk:
         return True
 
 
+class Disk(ForgetfulDisk):
+    """Programs tell through a preloaded library.
+
+    Raises DiskUnavailable when it cannot forget: no gcc, or one of the `pythons`
+    that are to run on it does not load the library.
+    """
+
+    def __init__(self, root: Path, data: Path, pythons: Sequence[str] = ()) -> None:
+        super().__init__(root, data, data)
+        self._library = library()
+        for python in dict.fromkeys(pythons):
+            probe(python)
+
+    def environment(self) -> dict[str, str]:
+        others = os.environ.get("LD_PRELOAD")
+        return {
+            "LD_PRELOAD": f"{self._library}:{others}" if others else str(self._library),
+            "PLR_DISK_DATA": str(self.data),
+            "PLR_DISK_STORE": str(self.store),
+        }
+
+
 class OrdinaryDisk:
     """In place of a Disk where there can be none: un-synced writes are kept."""
 
@@ -267,6 +285,9 @@ class OrdinaryDisk:
 
     def statistics(self) -> Statistics:
         return Statistics(0, ())
+
+    def close(self) -> None:
+        pass
 
 
 _PROBE = """

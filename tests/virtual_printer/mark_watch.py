@@ -132,7 +132,7 @@ class Watch:
         act_at: float = START_X + 10.0,
     ) -> list[Sample]:  # fmt: skip
         """Start the file; call `act` when X is past `act_at`; until all is still."""
-        self._start(job, name)
+        self.start(job, name)
         if act is not None:
             self.until(f"X is past {act_at}", lambda: self.x() > act_at)
             act(self)
@@ -141,7 +141,7 @@ class Watch:
         self.gcode("M400\nG4 P200\nM400")
         return self.placed()
 
-    def _start(self, job: Job, name: str) -> None:
+    def start(self, job: Job, name: str) -> None:
         (self.printer.gcodes / name).write_bytes(job.text.encode())
         self.klippy.gcode(
             f"SDCARD_RESET_FILE\nG90\nG1 X{START_X} Y{START_Y} Z{START_Z} F12000\nM400"
@@ -157,7 +157,7 @@ class Watch:
 
         Returns the mark of the stop, and the X where the motors stand.
         """
-        self._start(job, name)
+        self.start(job, name)
         self.until("it moves", lambda: self.x() > START_X + 0.5)
         time.sleep(after_s)
         stop(self.printer)

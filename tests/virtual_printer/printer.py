@@ -18,12 +18,12 @@ import tempfile
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from . import trace
-from .disk import disk_for
+from .disk import ForgetfulDisk, OrdinaryDisk, disk_for
 from .klippy_tree import REPO, KlippyTree, prepare
 from .variants import CONFIG, VORON_24, Variant
 
@@ -33,6 +33,8 @@ MOONRAKER_START = (
     "from moonraker.server import main; main()"
 )
 READY_TIMEOUT = 60.0
+# Root folder, data folder in it, Pythons that are to run on the disk
+DiskMaker = Callable[[Path, Path, Sequence[str]], ForgetfulDisk | OrdinaryDisk]
 
 
 class PrinterError(Exception):
@@ -49,7 +51,7 @@ class VirtualPrinter:
     """One machine with its host computer.
 
     `config` is appended to printer.cfg, `moonraker_config` to moonraker.conf;
-    `variant` is the kind of machine.
+    `variant` is the kind of machine; `make_disk` chooses the disk below its data.
     The instance owns a scratch folder with the layout of a real `printer_data`;
     `close()` removes it unless `keep`.
     """
@@ -62,6 +64,7 @@ class VirtualPrinter:
         moonraker_config: str = "",
         keep: bool = False,
         variant: Variant = VORON_24,
+        make_disk: DiskMaker = disk_for,
     ) -> None:
         self.tree = tree or prepare()
         self.keep = keep
@@ -78,7 +81,7 @@ class VirtualPrinter:
         self._write_configs(config, moonraker_config)
         self.moonraker_python = os.environ.get("PLR_MOONRAKER_PYTHON", sys.executable)
         pythons = (self.tree.command()[0], self.moonraker_python)
-        self.disk = disk_for(self.root, self.data, pythons)
+        self.disk = make_disk(self.root, self.data, pythons)
         self.klippy: subprocess.Popen | None = None
         self.moonraker: subprocess.Popen | None = None
         self.boots = 0
@@ -234,6 +237,7 @@ class VirtualPrinter:
         for serial in self.serials():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(serial)
+        self.disk.close()
         if not self.keep:
             shutil.rmtree(self.root, ignore_errors=True)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .klippy_api import Klippy
-from .printer import VirtualPrinter
+from .printer import PrinterError, VirtualPrinter
 
 MICRON = 0.001
 NOISE_SIGMA = 4 * MICRON
@@ -98,3 +98,12 @@ class Trial:
     def status(self) -> dict[str, Any]:
         objects = self.klippy.objects("power_loss_recovery")
         return objects["power_loss_recovery"]["z_homing"]
+
+
+def refused(klippy: Klippy, command: str) -> str:
+    """Klippy's message for a command that it must not carry out."""
+    try:
+        klippy.gcode(command)
+    except PrinterError as e:
+        return str(e)
+    raise AssertionError(f"{command} was not refused")

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from klippy_extras.power_loss_recovery import fraction, marks, snapshot
+from moonraker_components.power_loss_recovery.record import Record
+from tests.unit import samples
 
 STATE = {part: {} for part in snapshot.ALL_PARTS}
 
@@ -256,6 +258,20 @@ def test_what_moves_between_two_lines_moves_where_the_next_one_starts(
     assert m.get_status(5.5)["position"] == [10, 0, 0.2, 1]
     moved = m.get_status(6.5)
     assert (moved["file_position"], moved["position"]) == (10, [10, 5, 0.2, 1])
+
+
+def test_what_is_sent_can_be_saved(tracked: Any) -> None:
+    m, motion, sd = tracked
+    m.snapshot.state = samples.STATE
+    run(m, sd, motion, "G1 X1 E1", 1, 1)
+    run(m, sd, motion, "G1 X2 E2", 2, 2)
+    motion.flush(1.0, 3.0)
+    ours = {"line": "G1 X2 E2", "saved_at": 1.7e9, "boot_id": "boot"}
+    record = Record.from_dict({**m.get_status(2.0), **ours})
+    assert record.live_position == (0.0, 0.0, 0.0)
+    assert record.queued is not None and record.queued.print_time == 3.0
+    m.note_shutdown()
+    Record.from_dict({**m.stopped(2.0, 2.5, [7.0, 8.0, 9.0]), **ours})
 
 
 def test_retraction_is_known(tracked: Any) -> None:

@@ -1,0 +1,115 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""klippy without a board: prints a file from the virtual SD card as fast as it can."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from tests.virtual_printer.klippy_api import Klippy
+from tests.virtual_printer.klippy_tree import REPO, prepare
+from tests.virtual_printer.mcu import DICTIONARY
+from tests.virtual_printer.printer import PrinterError
+from tests.virtual_printer.variants import VORON_24
+
+# A way to have all steps made: the next print would have to do it.
+MORE_CONFIG = "\n[force_move]\nenable_force_move: True\n"
+FLUSH = "SET_KINEMATIC_POSITION X=100 Y=100 Z=100"
+PERIOD = 0.25  # s between two looks at the status, as Moonraker's subscription
+TIMEOUT = 600.0
+
+
+def without_extra(config: str) -> str:
+    """printer.cfg or moonraker.conf with nothing of ours in it."""
+    config = re.sub(r"(?m)^\[include .*power_loss_recovery\.cfg\]\n", "", config)
+    return re.sub(r"(?ms)^\[power_loss_recovery\]\n.*?(?=^\[|\Z)", "", config)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Of all threads of a process, also of those that have ended; in ticks."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def thread_seconds(pid: int) -> float:
+    """Of all threads that a process has; exact."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
+
+
+class BatchKlippy:
+    """A klippy whose board is a file; what it would send goes nowhere."""
+
+    def __init__(self, gcode: Path, extra: bool) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="plr-batch-"))
+        self.uds = self.root / "klippy.sock"
+        self.name = "bench.gcode"
+        (self.root / "gcodes").mkdir()
+        shutil.copyfile(gcode, self.root / "gcodes" / self.name)
+        (self.root / "printer.cfg").write_text(self._config(extra))
+        (self.root / "dict").write_bytes(zlib.decompress(DICTIONARY.blob))
+        tree = prepare()
+        with open(self.root / "out", "wb") as out:
+            self.process = subprocess.Popen(
+                [*tree.command(), str(self.root / "printer.cfg"),
+                 "-I", str(self.root / "tty"), "-o", os.devnull, "-d",
+                 str(self.root / "dict"), "-a", str(self.uds),
+                 "-l", str(self.root / "klippy.log")],
+                cwd=tree.root, env=dict(os.environ, PYTHONPATH=str(tree.root)),
+                stdout=out, stderr=out,
+            )  # fmt: skip
+        host: Any = SimpleNamespace(uds=self.uds)
+        try:
+            self.api = Klippy(host)
+        except PrinterError:
+            self._end()
+            raise
+
+    def __enter__(self) -> BatchKlippy:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.api.close()
+        self._end()
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.root)
+
+    def _config(self, extra: bool) -> str:
+        text = VORON_24.printer_cfg()
+        for key, value in (
+            ("PORT", "/dev/null"),
+            ("GCODES", str(self.root / "gcodes")),
+            ("MACROS", str(REPO / "macros" / "power_loss_recovery.cfg")),
+            ("VARIABLES", str(self.root / "variables.cfg")),
+        ):
+            text = text.replace("{" + key + "}", value)
+        return (text if extra else without_extra(text)) + MORE_CONFIG
+
+    def print_cpu(self) -> float:
+        """Print the file once, to the last step; returns seconds of CPU."""
+        names = ["print_stats", "virtual_sdcard"]
+        if "power_loss_recovery" in self.api.request("objects/list")["objects"]:
+            names.append("power_loss_recovery")
+        before = thread_seconds(self.process.pid)
+        self.api.gcode(f"SDCARD_PRINT_FILE FILENAME={self.name}")
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            stats = self.api.objects(*names)["print_stats"]
+            if stats["state"] == "complete":
+                self.api.gcode(FLUSH)
+                return thread_seconds(self.process.pid) - before
+            if stats["state"] not in ("printing", "standby"):
+                raise PrinterError(f"the print ended: {stats}")
+            time.sleep(PERIOD)
+        raise PrinterError(f"not printed within {TIMEOUT:.0f} s")
