@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from . import files, plan, purge, reconstruct, rotor, sequence
+from .facts import Facts
 from .gcode.scan import Head
 from .lineage import Pending
 from .record import Phases
 from .settings import Settings
+from .steps import Step
 from .tracker import InThread
 
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
@@ -57,7 +59,7 @@ class Prepared:
     plan: plan.Plan
 
 
-async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
+async def facts(klippy: Klippy, extruder: str) -> Facts:
     """The machine, from klippy.  Raises plan.Refusal if it is not as needed."""
     names = await klippy.list_objects()
     wanted: dict[str, list[str] | None] = {
@@ -88,7 +90,7 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         for name in names
         if name.split()[0] in ("fan", "fan_generic")
     }
-    return plan.Facts(
+    return Facts(
         axis_minimum=(low[0], low[1], low[2]),
         axis_maximum=(high[0], high[1], high[2]),
         min_extrude_temp=float(settings[extruder].get("min_extrude_temp", 170.0)),
@@ -212,13 +214,13 @@ async def carry_out(
         _check_alone(await klippy.query({"print_stats": ["state"]}))
         await klippy.run_gcode(script)
 
-    async def before(step: plan.Step) -> None:
+    async def before(step: Step) -> None:
         if writing.done():
             writing.result()
         if step.lowest_z is not None:
             await note_z(step.lowest_z, {})
 
-    async def after(step: plan.Step) -> None:
+    async def after(step: Step) -> None:
         if step.lowest_z is not None:
             await _note_where(klippy, note_z)
 

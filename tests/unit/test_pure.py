@@ -16,7 +16,8 @@ COMPONENT = REPO / "moonraker_components" / "power_loss_recovery"
 EXTRA = REPO / "klippy_extras" / "power_loss_recovery"
 
 PURE = [
-    "settings.py", "record.py", "history.py", "plan.py", "prompts.py", "purge.py",
+    "settings.py", "record.py", "history.py", "plan.py", "facts.py", "steps.py",
+    "objections.py", "prompts.py", "purge.py",
     "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
     "calibration.py",
