@@ -7,6 +7,7 @@ true, the nozzle off the part with its filament pulled back.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .gcode.rewriter import commented
@@ -20,6 +21,8 @@ RETRACT = 0.8
 # Less is the rounding of relative E, added up over a print.
 RETRACT_NOISE = 0.01
 MIN_SPEED = 0.001
+# What a file's M106 P0, P1 and so on are called
+NUMBERED_FAN = re.compile(r"fan(\d*)")
 # More than Klipper's exclude_object lets through (initial_extrusion_moves), and even.
 EXCLUSION_MOVES = 6
 # What a record says, or the sequence has done before.
@@ -152,8 +155,17 @@ def _excluded(record: Record) -> Iterator[Command]:
 def _fans(
     record: Record, objects: frozenset[str], power: Mapping[str, float]
 ) -> Iterator[Command]:
+    macro = any(name.lower() == "gcode_macro m106" for name in objects)
     for name, value in record.state["fans"].items():
-        speed = min(value / (power.get(name) or 1.0), 1.0)
+        number = NUMBERED_FAN.fullmatch(name) if record.from_file else None
+        if number is not None and (macro or "fan" in objects):
+            # Klipper's own M106 knows one fan and no P: the last one wins.
+            which = f" P{number[1]}" if number[1] else ""
+            yield f"M106{which} S{value * 255:.2f}", "fan, from the file"
+            continue
+        # What klippy tells has max_power in it.
+        most = 1.0 if record.from_file else power.get(name) or 1.0
+        speed = min(value / most, 1.0)
         if name not in objects:
             continue
         if name == "fan":
