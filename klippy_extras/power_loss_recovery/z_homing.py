@@ -231,7 +231,7 @@ class ZHoming:
             travel = max(self.z_position - z, 0.) + measure.max_adjustment
         return measure.measure(travel, fast, samples * measure.sample_size)
     def _level(self, found, heights, adjust):
-        """Bring all motors to one Z below the lowest switch; returns that Z.
+        """Bring all motors to one Z below their switches; returns that Z.
 
         found: {stepper: steps at its switch}; heights: {stepper: Z of that
         switch in a level machine}; adjust: {stepper: mm it goes higher}.
@@ -241,7 +241,9 @@ class ZHoming:
             # Klippy's motors stand on whole steps, the means do not
             steps = motors.positions()[name] - found[name]
             return heights[name] + motors.mm(name, steps) - adjust.get(name, 0.)
-        target = min(heights.values()) - self.measure.retract_dist
+        # A motor that goes higher must stay below its switch as well
+        target = min([heights[name] - max(adjust.get(name, 0.), 0.)
+                      for name in heights]) - self.measure.retract_dist
         deltas = {name: target - above(name) for name in heights}
         common = max(deltas.values())
         motors.move(common, speed)

@@ -29,7 +29,7 @@ class Refusal(Exception):
 @dataclass(frozen=True)
 class Plan:
     """z: "measured", and "estimate" and "bound" in mm: where the nozzle is believed
-    to stand before anything moves, and how wrong that can be; "counted" as in
+    to stand before anything moves, and how wrong that can be; "apart" as in
     rotor.Rest."""
 
     steps: tuple[steps.Step, ...]
@@ -74,7 +74,7 @@ def make(
         facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
     z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound,
-         "counted": stands.counted}  # fmt: skip
+         "apart": stands.apart}  # fmt: skip
     return Plan(
         tuple(steps.build(begun, facts, stands, strip, safe_z)),
         tuple(lines), first_line, begun.fraction, tuple(warnings), z,
