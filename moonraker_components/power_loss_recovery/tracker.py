@@ -83,6 +83,11 @@ class Tracker:
         """Whether a print has ended, but the journal does not say so yet."""
         return bool(self.keeper.ending)
 
+    @property
+    def asked(self) -> bool:
+        """Whether a save that was asked for is still to be done."""
+        return self._force
+
     # What comes in
 
     def configure(self, settings: Settings) -> None:

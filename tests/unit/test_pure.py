@@ -88,7 +88,8 @@ def test_the_core_stands_on_the_core_only() -> None:
 
 
 GLUE = {
-    "__init__.py", "api.py", "calibration_keeper.py", "component.py", "resumer.py",
+    "__init__.py", "api.py", "calibration_keeper.py", "component.py", "console.py",
+    "mesh_keeper.py", "resumer.py",
 }  # fmt: skip
 
 
@@ -117,7 +118,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "collections", "json", "logging", "math", "re", "sys", "time",
+    "binascii", "collections", "contextlib", "json", "logging", "math", "re", "sys",
+    "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}
