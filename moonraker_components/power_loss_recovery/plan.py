@@ -9,12 +9,15 @@ heat, ooze and purge come away from the part.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import purge, rotor
-from .gcode.rewriter import Point4, remainder
+from .begun import split
+from .disagree import differences
+from .fits import outside
+from .gcode.ahead import Reach
 from .gcode.scan import Head
 from .prologue import RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, build, retraction
 from .record import Job, Record
@@ -104,26 +107,24 @@ class Plan:
     z: Mapping[str, Any]
 
 
-def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Plan:
-    """Raises Refusal.  `line` is the text at record.file_position."""
+def make(
+    record: Record,
+    job: Job,
+    head: Head,
+    line: bytes,
+    facts: Facts,
+    setup: Sequence[bytes] = (),
+    rest: Reach | None = None,
+) -> Plan:
+    """Raises Refusal.  `line` is the text at record.file_position.  setup: lines of
+    the file's start that are run again.  rest: where the rest is printed, if known."""
     reasons = _refusals(record, job, facts)
+    origin = record.state["coordinates"]["homing_origin"]
+    if rest is not None:
+        reasons += outside(rest, origin, facts.axis_minimum, facts.axis_maximum)
     if reasons:
         raise Refusal(reasons)
-    coordinates = record.state["coordinates"]
-    split = remainder(
-        line,
-        Point4(*record.position),
-        record.fraction,
-        coordinates["absolute_coordinates"],
-        coordinates["absolute_extrude"],
-    )
-    start, first_line = record.position, None
-    if split is not None:
-        point, first_line = split
-        start = tuple(  # type: ignore[assignment]
-            was if now is None else now
-            for was, now in zip(record.position, point, strict=True)
-        )
+    begun, first_line = split(record, head, line)
     stands = _stands(record, facts)
     warnings = _warnings(record, head, facts, stands)
     safe_z = _safe_z(record, head, facts)
@@ -140,17 +141,18 @@ def make(record: Record, job: Job, head: Head, line: bytes, facts: Facts) -> Pla
                  Z_HOME_TIMEOUT,
                  lowest_z=stands.z + _lift(stands, facts, safe_z))  # fmt: skip
         )
-    steps += _purge(record, facts, strip, safe_z)
+    steps += _purge(begun, facts, strip, safe_z)
     prologue = build(
-        record, start, safe_z - coordinates["homing_origin"][2],
+        begun, safe_z - origin[2],
         head.object_definitions, facts.objects,
         head.firmware_retracted and "firmware_retraction" in facts.objects,
-        facts.mesh_profiles, facts.fan_power,
+        facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
-    fraction = record.fraction if first_line is not None else 0.0
     z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound,
          "counted": stands.counted}  # fmt: skip
-    return Plan(tuple(steps), tuple(prologue), first_line, fraction, tuple(warnings), z)
+    return Plan(
+        tuple(steps), tuple(prologue), first_line, begun.fraction, tuple(warnings), z
+    )
 
 
 def _stands(record: Record, facts: Facts) -> rotor.Rest:
@@ -176,6 +178,13 @@ def _refusals(record: Record, job: Job, facts: Facts) -> list[str]:
         reasons.append(
             "z_strategy is measure, and the Z+ switches are not there or not"
             " calibrated: run PLR_Z_HOME MODE=CALIBRATE, or set z_strategy to assume."
+        )
+    if record.from_file and facts.toolhead_z is None:
+        reasons.append(
+            "Nothing was saved of this print, so nobody knows where the nozzle is:"
+            " home Z first, with "
+            + ("PLR_Z_HOME MODE=RESUME." if facts.measures_z else
+               "the nozzle beside the part.")
         )
     if record.file_position >= job.size:
         reasons.append("The file had been printed to its end: nothing is missing.")
@@ -208,7 +217,13 @@ def _warnings(
     record: Record, head: Head, facts: Facts, stands: rotor.Rest
 ) -> list[str]:
     warnings = []
-    if not facts.measures_z:
+    if record.from_file:
+        warnings.append(
+            "Nothing was saved of this print: all is taken from the file. What was set"
+            " by hand or by a macro is not known, such as Z offset, speed, flow, the"
+            " bed mesh and excluded objects."
+        )
+    elif not facts.measures_z:
         if facts.z_switches and not facts.z_calibrated:
             warnings.append(
                 "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE)."
@@ -219,12 +234,7 @@ def _warnings(
             " If the gantry or the bed has moved since, the nozzle will be at the wrong"
             " height."
         )
-    said = head.absolute_extrude
-    if head.extrude_stated and said != record.state["coordinates"]["absolute_extrude"]:
-        warnings.append(
-            "The file and the saved state disagree on M82/M83; the saved state is"
-            " used."
-        )
+    warnings += differences(record, head)
     profile = record.state["mesh"].get("profile")
     if profile and profile not in facts.mesh_profiles:
         warnings.append(

@@ -72,6 +72,7 @@ class Record:
     saved_at: seconds since the epoch; boot_id: of the host's kernel.
     z_range: lowest and highest Z that the motors had and were about to have (mm).
     z_phases: of the Z motors at toolhead_z; see rotor.py.
+    from_file: nothing was saved; made of what the file says, see reconstruct.py.
     print_time: of the motors when this was so (s, klippy's clock).  queued: where
     klippy was ahead of them; nothing after it can have moved.  live_position: x, y, z
     of the motors at print_time (mm).  These three may be unknown.
@@ -89,7 +90,7 @@ class Record:
     boot_id: str
     z_range: tuple[float, float] | None = None
     z_phases: Phases = field(default_factory=dict)
-
+    from_file: bool = False
     print_time: float | None = None
     queued: Queued | None = None
     live_position: tuple[float, ...] | None = None
@@ -116,6 +117,7 @@ class Record:
             boot_id=_text(raw, "boot_id", 100),
             z_range=_z_range(raw.get("z_range")),
             z_phases=_z_phases(raw.get("z_phases") or {}),
+            from_file=raw.get("from_file") is True,
             print_time=_print_time(raw),
             queued=_queued(raw.get("queued")),
             live_position=_live_position(raw.get("live_position")),

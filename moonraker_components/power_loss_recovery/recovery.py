@@ -7,12 +7,13 @@ import asyncio
 import logging
 import math
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, purge, rotor, sequence
+from . import files, plan, purge, reconstruct, rotor, sequence
 from .gcode.scan import Head
 from .lineage import Pending
 from .record import Phases
@@ -142,9 +143,37 @@ async def prepare(
     record = pending.record
     path = await in_thread(files.verify, root, pending.job, record)
     head, line = await in_thread(files.examine, path, record.file_position)
+    setup = await in_thread(files.setup, path, head)
     machine = await facts(klippy, record.extruder)
-    made = plan.make(record, pending.job, head, line, machine)
+    made = plan.make(record, pending.job, head, line, machine, setup)
     return Prepared(pending, path, head, made)
+
+
+async def prepare_place(
+    name: str, place: files.Place, root: Path, klippy: Klippy, in_thread: InThread,
+    temperatures: Mapping[str, float] | None = None, excluded: tuple[str, ...] = (),
+) -> Prepared:  # fmt: skip
+    """As prepare(), for a print of which nothing was saved.
+
+    name: below the gcodes root.  temperatures: for "extruder" and "heater_bed", what
+    the owner says of heaters that a macro sets.  excluded: names of objects.
+    Raises files.FileProblem, plan.Refusal, GcodeError.
+    """
+    path = files.inside(root, name)
+    source = await in_thread(files.identify, root, str(path), time.time())
+    place = files.in_original(source, place)
+    found = await in_thread(files.examine_place, source.path, place)
+    setup = await in_thread(files.setup, source.path, found.head)
+    objects = frozenset(await klippy.list_objects())
+    record = reconstruct.record(
+        found.head, found.line, objects, found.temperatures, temperatures, excluded
+    )
+    machine = await facts(klippy, record.extruder)
+    made = plan.make(
+        record, source.job, found.head, found.line, machine, setup, found.rest
+    )
+    pending = Pending(secrets.token_bytes(16), source.job, record)
+    return Prepared(pending, source.path, found.head, made)
 
 
 async def _ignore(z: float, phases: Phases) -> None:

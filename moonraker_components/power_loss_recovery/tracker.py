@@ -259,7 +259,7 @@ class Tracker:
         key = (mark["job"], mark["file_path"])
         if current is not None and (current.number, current.printed) != key:
             # The end of that print was too short to be seen.
-            await self._finish("replaced", keep_files=True)
+            await self._finish("replaced")
         if self.printing is None and self.clock() >= self._retry_at:
             await self._begin(mark, session)
         current = self.printing
@@ -357,7 +357,7 @@ class Tracker:
             self.keeper.end(current.job_id, "disabled")
             await self._close_ended()
 
-    async def _finish(self, reason: str, keep_files: bool = False) -> None:
+    async def _finish(self, reason: str) -> None:
         current = self.printing
         assert current is not None
         self._force = False
@@ -367,8 +367,13 @@ class Tracker:
         self.printing = None
         await self._close_ended()
         self.changed()
-        if not keep_files:
+        if reason == "complete":
             await self.in_thread(files.remove_resume_files, self.gcodes)
+        elif current.source.stamp is not None:
+            self.troubles.tell(
+                f"{files.name_of(self.gcodes, current.printed)} is kept: the rest of"
+                f" {current.source.job.name}. The next resume removes it."
+            )
 
     async def _close_ended(self) -> None:
         """Raises JournalError; what could not be closed is tried again."""

@@ -141,6 +141,19 @@ async def test_a_resume_file_keeps_the_lineage(bench: Bench) -> None:
     assert bench.closed() == "complete" and not Path(path).exists()
 
 
+async def test_a_resume_file_that_was_not_printed_to_its_end_is_kept(
+    bench: Bench,
+) -> None:
+    path = await interrupted(bench)
+    await bench.see(file_path=path, file_position=10)
+    await bench.see("cancelled", file_path=path)
+    assert bench.closed() == "cancelled" and Path(path).exists()
+    assert bench.told[-1] == (
+        ".plr/resume-0a.gcode is kept: the rest of part.gcode. The next resume"
+        " removes it."
+    )
+
+
 async def test_places_in_the_prologue_are_not_saved_but_z_is(bench: Bench) -> None:
     path = await interrupted(bench)
     old = bench.tracker.pending
