@@ -56,7 +56,8 @@ class Facts:
 
     toolhead_z: of the motors now, if klippy knows it (a resume that failed half way,
     or a klippy that was not restarted).  hotend: its temperature now.  fan_power:
-    max_power by fan.  purge_flow: mm of filament per mm of travel.
+    max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
+    the owner's G-code that are set.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -72,6 +73,7 @@ class Facts:
     purge_flow: float = purge.FLOW
     z_motors: Mapping[str, rotor.Motor] = field(default_factory=dict)
     z_strategy: str = "auto"
+    hooks: frozenset[str] = frozenset()
 
     @property
     def measures_z(self) -> bool:
@@ -128,7 +130,9 @@ def make(
     stands = _stands(record, facts)
     warnings = _warnings(record, head, facts, stands)
     safe_z = _safe_z(record, head, facts)
-    strip = _strip(record, head, facts)
+    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+    printed = head.first_extrusion is not None
+    strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part: the nozzle is purged in"
@@ -199,18 +203,6 @@ def _refusals(record: Record, job: Job, facts: Facts) -> list[str]:
     if record.extruder != "extruder" and "dual_carriage" in facts.objects:
         reasons.append("Resuming on the second carriage is not possible yet.")
     return reasons
-
-
-def _strip(record: Record, head: Head, facts: Facts) -> purge.Strip:
-    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
-    x, y, _ = record.state["coordinates"]["homing_origin"]
-    box = head.printed_box
-    if box is not None:
-        box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
-    elif head.first_extrusion is not None:
-        # Something was printed, and nobody knows where.
-        return purge.in_the_air(bed)
-    return purge.choose(bed, box)
 
 
 def _warnings(

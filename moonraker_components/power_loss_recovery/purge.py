@@ -3,7 +3,7 @@
 """Where to purge: a strip of bed that the part does not touch."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 Box = tuple[float, float, float, float]
@@ -30,6 +30,21 @@ class Strip:
     end_x: float
     end_y: float
     on_bed: bool
+
+
+def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
+    """The box of the motors, of one in the file's coordinates."""
+    if box is None:
+        return None
+    x, y = origin[:2]
+    return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+def beside(bed: Box, part: Box | None, printed: bool) -> Strip:
+    """Something may be printed of which nobody knows where it is."""
+    if part is None and printed:
+        return in_the_air(bed)
+    return choose(bed, part)
 
 
 def choose(bed: Box, part: Box | None) -> Strip:

@@ -19,7 +19,7 @@ PURE = [
     "settings.py", "record.py", "history.py", "plan.py", "prompts.py", "purge.py",
     "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
-    "calibration.py",
+    "calibration.py", "meta_info.py", "hooks.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
