@@ -61,7 +61,9 @@ def make(
     stands = _stands(record, facts)
     warnings = objections.warnings(record, head, facts, stands)
     safe_z = _safe_z(record, head, facts)
-    strip = _strip(record, head, facts)
+    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+    printed = head.first_extrusion is not None
+    strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part: the nozzle is purged in"
@@ -90,18 +92,6 @@ def _stands(record: Record, facts: Facts) -> rotor.Rest:
         # A gantry on belts sags: its rotors have turned.
         return rotor.Rest(z, {}, 0.0)
     return rotor.rest(z, record.z_range or (z, z), record.z_phases, facts.z_motors)
-
-
-def _strip(record: Record, head: Head, facts: Facts) -> purge.Strip:
-    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
-    x, y, _ = record.state["coordinates"]["homing_origin"]
-    box = head.printed_box
-    if box is not None:
-        box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
-    elif head.first_extrusion is not None:
-        # Something was printed, and nobody knows where.
-        return purge.in_the_air(bed)
-    return purge.choose(bed, box)
 
 
 def _safe_z(record: Record, head: Head, facts: Facts) -> float:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, purge, reconstruct, rotor, sequence
+from . import files, hooks, plan, purge, reconstruct, rotor, sequence
 from .facts import Facts
 from .gcode.scan import Head
 from .lineage import Pending
@@ -90,6 +90,7 @@ async def facts(klippy: Klippy, extruder: str) -> Facts:
         for name in names
         if name.split()[0] in ("fan", "fan_generic")
     }
+    own = settings.get("power_loss_recovery", {})
     return Facts(
         axis_minimum=(low[0], low[1], low[2]),
         axis_maximum=(high[0], high[1], high[2]),
@@ -103,9 +104,8 @@ async def facts(klippy: Klippy, extruder: str) -> Facts:
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
-        z_strategy=Settings.from_klippy(
-            settings.get("power_loss_recovery", {})
-        ).z_strategy,
+        z_strategy=Settings.from_klippy(own).z_strategy,
+        hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 
 
@@ -148,6 +148,7 @@ async def prepare(
     setup = await in_thread(files.setup, path, head)
     machine = await facts(klippy, record.extruder)
     made = plan.make(record, pending.job, head, line, machine, setup)
+    made = hooks.insert(made, pending.job, record, head, machine)
     return Prepared(pending, path, head, made)
 
 
@@ -174,6 +175,7 @@ async def prepare_place(
     made = plan.make(
         record, source.job, found.head, found.line, machine, setup, found.rest
     )
+    made = hooks.insert(made, source.job, record, found.head, machine)
     pending = Pending(secrets.token_bytes(16), source.job, record)
     return Prepared(pending, source.path, found.head, made)
 
