@@ -18,6 +18,8 @@ from .keeper import InThread
 from .record import Record
 from .recovery import Prepared, Ready
 
+DEGREES = 0.5
+
 
 async def prepare(ready: Ready, place: Place, in_thread: InThread) -> Prepared:
     """Reads the file; nothing moves.  Raises files.FileProblem, plan.Refusal,
@@ -39,7 +41,7 @@ async def prepare(ready: Ready, place: Place, in_thread: InThread) -> Prepared:
         printed = await in_thread(_printed, ready.path, saved.file_position)
         head = replace(head, footprint=printed)
     made = plan.make(record, job, head, found.line, ready.facts, setup, found.rest)
-    warnings = (*made.warnings, *_warnings(at, saved))
+    warnings = (*made.warnings, *_warnings(record, saved))
     return Prepared(
         replace(ready.pending, record=record), ready.path, head,
         replace(made, warnings=warnings),
@@ -51,18 +53,26 @@ def _printed(path: Path, file_position: int) -> Footprint | None:
         return measured(scan(data, file_position), data).footprint
 
 
-def _warnings(at: int, saved: Record) -> list[str]:
+def _warnings(place: Record, saved: Record) -> list[str]:
+    at, warnings = place.file_position, []
     if at < saved.file_position:
-        return [
+        warnings.append(
             "The print had come further than this place: what follows is laid twice,"
             f" and the nozzle goes into plastic up to Z {saved.position[2]:.2f} mm."
-        ]
+        )
     if at > saved.file_position:
-        return [
+        warnings.append(
             "The print had not come to this place: what is between byte"
             f" {saved.file_position} and byte {at} stays unprinted."
-        ]
-    return []
+        )
+    for name, target in place.heaters.items():
+        before = saved.heaters.get(name, target)
+        if abs(target - before) > DEGREES:
+            warnings.append(
+                f"[{name}]: {target:.0f} °C at this place in the file, which is used;"
+                f" it had {before:.0f} °C."
+            )
+    return warnings
 
 
 def with_saved(place: Record, saved: Record) -> Record:
