@@ -11,18 +11,21 @@ import contextlib
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import journal_place, prompts, stopped
+from . import answers, journal_place, overview, prompts, stopped
 from .api import Api
 from .calibration_keeper import CalibrationKeeper
 from .console import Console
+from .endpoints import NOTIFICATIONS
 from .journal import Journal
 from .mesh_keeper import MeshKeeper
+from .outage_keeper import OutageKeeper
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
@@ -32,12 +35,14 @@ if TYPE_CHECKING:
 
 NAMESPACE = "power_loss_recovery"
 EXIT_TIMEOUT = 10.0
+MAX_ERRORS = 10
 MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
     "print_stats": ["state", "filename"],
     "toolhead": ["print_time", "estimated_print_time", "stalls"],
+    "heater_bed": ["temperature"],
 }
 
 
@@ -72,8 +77,10 @@ class PowerLossRecovery:
         )
         self.resumer = Resumer(self, gcodes, folder)
         self.calibration = CalibrationKeeper(self, folder)
+        self.outages = OutageKeeper(self)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
+        self.errors: deque[answers.Error] = deque(maxlen=MAX_ERRORS)
         self.subscription = SUBSCRIPTION
         self._register()
         self.api = Api(self)
@@ -89,8 +96,8 @@ class PowerLossRecovery:
 
     def _register(self) -> None:
         server = self.server
-        for name in ("status_changed", "resume_progress"):
-            server.register_notification(f"plr:plr_{name}")
+        for name in NOTIFICATIONS:
+            server.register_notification(f"plr:{name}")
         for event, handler in (
             ("klippy_started", self._handle_started),
             ("klippy_ready", self._handle_ready),
@@ -103,6 +110,7 @@ class PowerLossRecovery:
     async def component_init(self) -> None:
         enabled = await self.database.get_item(NAMESPACE, "enabled", True)
         self.tracker.enabled = enabled is not False
+        await self.outages.load()
         await self.tracker.load()
         await self.calibration.load()
         self.worker = self.eventloop.create_task(self.tracker.run())
@@ -155,6 +163,7 @@ class PowerLossRecovery:
         await self.calibration.klippy_ready(self._z_homing(), settings, idle)
         if self.tracker.pending is not None and idle:
             self._offer()
+            await self.outages.klippy_ready()
         self.changed()
 
     def _handle_update(self, status: dict[str, dict[str, Any]], _: float) -> None:
@@ -205,6 +214,7 @@ class PowerLossRecovery:
 
     def set_error(self, text: str) -> None:
         self.last_error = text
+        self.errors.appendleft({"at": time.time(), "text": text})
         logging.info(f"power_loss_recovery: {text}")
         self.changed()
 
@@ -221,32 +231,8 @@ class PowerLossRecovery:
             return "ending"
         return "idle" if self.tracker.pending is None else "interrupted"
 
-    def status(self) -> dict[str, Any]:
-        pending, printing = self.tracker.pending, self.tracker.printing
-        z_homing = self._z_homing()
-        record = None
-        # While another print is being prepared, what is kept is not of that print.
-        if pending is not None and (
-            printing is None or printing.job_id == pending.job_id
-        ):
-            record = prompts.details(
-                pending.job, pending.record, time.time(), self.tracker.boot_id
-            )
-        return {
-            "state": self.state(),
-            "enabled": self.tracker.enabled,
-            "record": record,
-            "calibration": prompts.calibration(
-                z_homing, time.time(), self.calibration.holds(z_homing)
-            ),
-            "step": self.resumer.step,
-            "last_save_reason": self.tracker.last_reason,
-            "saving": self.tracker.saving(),
-            "trouble": self.tracker.status_of(NAMESPACE).get("trouble")
-            or self.tracker.trouble,
-            "last_error": self.last_error,
-            "warnings": self.warnings,
-        }
+    def status(self) -> answers.Status:
+        return overview.build(self, time.time())
 
     async def set_enabled(self, enabled: bool) -> None:
         await self.database.insert_item(NAMESPACE, "enabled", enabled)

@@ -17,6 +17,10 @@ from .record import Job, Record, from_payloads, to_payloads
 InThread = Callable[..., Awaitable[Any]]
 
 
+def _ignore(job_id: bytes, reason: str) -> None:
+    """Nobody wants to know."""
+
+
 class Keeper:
     """latency: seconds that the disk took for the last state."""
 
@@ -29,6 +33,7 @@ class Keeper:
         self.pending: Pending | None = None
         self.latency = 0.0
         self.ending: dict[bytes, str] = {}  # jobs not yet closed in the journal
+        self.closed: Callable[[bytes, str], object] = _ignore  # told of each end
         self._stored_job: tuple[bytes, bytes] | None = None
         self._writing = asyncio.Lock()
 
@@ -60,7 +65,9 @@ class Keeper:
 
         async with self._writing:
             await self.in_thread(write)
-            self.pending = Pending(job_id, job, record)
+            before, self.pending = self.pending, Pending(job_id, job, record)
+        if before is not None and before.job_id != job_id:
+            self.closed(before.job_id, "replaced")
         return writes
 
     async def close(self, job_id: bytes, reason: str) -> None:
@@ -68,6 +75,7 @@ class Keeper:
         async with self._writing:
             await self.in_thread(self.journal.close_job, job_id, reason)
         self.drop(job_id)
+        self.closed(job_id, reason)
 
     def drop(self, job_id: bytes) -> None:
         if self.pending is not None and self.pending.job_id == job_id:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, history, lineage
+from .answers import Saving
 from .gcode.errors import GcodeError
 from .journal import JobClosed, Journal, JournalError
 from .keeper import InThread, Keeper
@@ -176,7 +177,7 @@ class Tracker:
         except (JournalError, RecordError) as e:
             self.troubles.begin(f"The height of the nozzle is not saved: {e}", e)
 
-    def saving(self) -> dict[str, Any]:
+    def saving(self) -> Saving:
         """How saves are spaced, and why; see Pacing.status."""
         return self.pacing.status(self.clock())
 

@@ -34,7 +34,9 @@ class FakeServer:
         self.klippy = klippy
         self.events: list[tuple[str, Any]] = []
         self.handlers: dict[str, Any] = {}
-        self.enabled: Any = True
+        self.stored: dict[str, Any] = {}
+        self.jobs: list[dict[str, Any]] = []
+        self.fields: list[Any] = []
         self.state = KlippyState.READY
         gcodes = folder / "gcodes"
         connection = SimpleNamespace(state=KlippyState.READY)
@@ -51,6 +53,11 @@ class FakeServer:
                 register_local_namespace=lambda name: None,
                 get_item=self.get_item, insert_item=self.insert_item,
             ),
+            "history": SimpleNamespace(register_auxiliary_field=self.fields.append),
+            "internal_transport": SimpleNamespace(call_method=self.call_method),
+            "job_state": SimpleNamespace(
+                get_last_stats=lambda: klippy.status["print_stats"]
+            ),
         }  # fmt: skip
         self.folder = folder
         self.update: Any = None
@@ -59,11 +66,19 @@ class FakeServer:
         self.update = callback
         return await self.klippy.query(wanted)
 
-    async def get_item(self, *args: Any) -> Any:
-        return self.enabled
+    @property
+    def enabled(self) -> Any:
+        return self.stored.get("enabled")
+
+    async def get_item(self, namespace: str, key: str, default: Any) -> Any:
+        return self.stored.get(key, default)
 
     async def insert_item(self, namespace: str, key: str, value: Any) -> None:
-        self.enabled = value
+        self.stored[key] = value
+
+    async def call_method(self, name: str, **arguments: Any) -> Any:
+        assert name == "server.history.list"
+        return {"jobs": self.jobs}
 
     def get_event_loop(self) -> Any:
         async def in_thread(call: Any, *args: Any) -> Any:
@@ -77,8 +92,8 @@ class FakeServer:
     def get_app_args(self) -> dict[str, str]:
         return {"data_path": str(self.folder)}
 
-    def lookup_component(self, name: str) -> Any:
-        return self.components[name]
+    def lookup_component(self, name: str, *default: Any) -> Any:
+        return self.components.get(name, *default)
 
     def register_notification(self, name: str) -> None:
         pass
@@ -384,8 +399,8 @@ async def test_turned_off_stays_off(bench: Bench) -> None:
 
 
 async def test_commands_are_answered_on_the_console(bench: Bench) -> None:
-    answers = await bench.command("PLR_RESUME_PRINT", LAYER="3")
-    assert any("LAYER" in line for line in answers) and bench.klippy.sent == []
+    answers = await bench.command("PLR_RESUME_PRINT", LAYER="0")
+    assert any("layer is" in line for line in answers) and bench.klippy.sent == []
     answers = await bench.command("PLR_RESET_PRINT_DATA")
     assert any("forgotten" in line for line in answers) and not bench.pending()
     answers = await bench.command("PLR_RESET_PRINT_DATA")
