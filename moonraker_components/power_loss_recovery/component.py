@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import journal_place, prompts, stopped
+from . import interruption, journal_place, prompts, stopped
 from .api import Api
 from .calibration_keeper import CalibrationKeeper
 from .journal import Journal
+from .kept import Kept
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
+from .witness import Witness
 
 if TYPE_CHECKING:
     from moonraker.confighelper import ConfigHelper
@@ -34,7 +36,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
-    "print_stats": ["state", "filename"],
+    "print_stats": ["state", "filename", "message"],
     "toolhead": ["print_time", "estimated_print_time", "stalls"],
 }
 
@@ -60,6 +62,7 @@ class PowerLossRecovery:
         self.database.register_local_namespace(NAMESPACE)
         self.tracker = Tracker(
             journal=Journal(os.path.expanduser(path)),
+            kept=Kept(data / "plr" / "kept"),
             gcodes=gcodes,
             in_thread=self.eventloop.run_in_thread,
             clock=time.monotonic,
@@ -68,6 +71,7 @@ class PowerLossRecovery:
             changed=self.changed,
             tell=self.tell,
         )
+        self.witness = Witness(self.tracker)
         self.resumer = Resumer(self, gcodes, folder)
         self.calibration = CalibrationKeeper(self, folder)
         self.worker: asyncio.Task[None] | None = None
@@ -106,6 +110,7 @@ class PowerLossRecovery:
     async def on_exit(self) -> None:
         # Here and not in close(): now klippy can still be told to cool down.
         await self.resumer.stop(EXIT_TIMEOUT)
+        await self.witness.leaving()
 
     async def close(self) -> None:
         for task in (self.worker, self.resumer.task):
@@ -117,7 +122,10 @@ class PowerLossRecovery:
     # klippy comes and goes
 
     async def _handle_started(self, state: KlippyState) -> None:
-        if state == KlippyState.ERROR:
+        if state == KlippyState.SHUTDOWN:
+            found = self.witness.found_shut_down(state.message)
+            self.eventloop.create_task(found)
+        elif state == KlippyState.ERROR:
             self.eventloop.create_task(self.calibration.klippy_failed(state.message))
 
     async def _handle_ready(self) -> None:
@@ -148,6 +156,8 @@ class PowerLossRecovery:
         self.last_error = ""
         state = status.get("print_stats", {}).get("state")
         idle = state not in ("printing", "paused")
+        process = self.server.get_klippy_info().get("process_id")
+        await self.witness.came_back(process, idle)
         await self.calibration.klippy_ready(self._z_homing(), settings, idle)
         if self.tracker.pending is not None and idle:
             self._offer()
@@ -167,6 +177,8 @@ class PowerLossRecovery:
         return self.tracker.status_of(NAMESPACE).get("z_homing") or {}
 
     async def _handle_shutdown(self) -> None:
+        state = self.resumer.klippy_connection.state
+        self.tracker.klippy_gone(interruption.shutdown(state.message))
         await self._handle_gone()
         self.eventloop.create_task(self._note_stopped())
 

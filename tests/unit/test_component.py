@@ -35,7 +35,7 @@ class FakeServer:
         self.events: list[tuple[str, Any]] = []
         self.handlers: dict[str, Any] = {}
         self.enabled: Any = True
-        self.state = KlippyState.READY
+        self.process = 100
         gcodes = folder / "gcodes"
         connection = SimpleNamespace(state=KlippyState.READY)
         self.connection = connection
@@ -73,6 +73,9 @@ class FakeServer:
         return SimpleNamespace(
             create_task=asyncio.ensure_future, run_in_thread=in_thread
         )
+
+    def get_klippy_info(self) -> dict[str, Any]:
+        return {"process_id": self.process}
 
     def get_app_args(self) -> dict[str, str]:
         return {"data_path": str(self.folder)}
