@@ -8,7 +8,7 @@
 # Moonraker.  It reads and writes no file and decides nothing.
 import logging
 
-from . import marks, power_pin, stop, z_homing, z_phase
+from . import marks, power_pin, stop, unattended, z_homing, z_phase
 
 REMOTE_METHOD = 'plr_command'
 # Commands that Moonraker carries out, and what HELP says about them
@@ -21,6 +21,8 @@ REMOTE_COMMANDS = {
     'PLR_QUERY_SAVED_STATE': "Show what is saved and what can be resumed",
     'PLR_RESET_PRINT_DATA': "Forget the interrupted print",
     'PLR_RESUME_PRINT': "Resume the print that was interrupted",
+    'PLR_RESUME_FROM': "Ask from which layer to resume the print",
+    'PLR_STOP_AUTO_RESUME': "Do not resume without being asked",
 }
 
 class PowerLossRecovery:
@@ -38,6 +40,7 @@ class PowerLossRecovery:
                 "power_loss_recovery: save_delay (%d) must be smaller than"
                 " history_size (%d)" % (save_delay, history_size))
         config.getint('max_writes_per_hour', 0, minval=0, maxval=14400)
+        unattended.check(config)
         config.getboolean('debug_mode', False)
         config.get('part_cooling_fans', 'fan')
         config.get('restart_gcode', '')

@@ -19,6 +19,7 @@ from moonraker.common import KlippyState
 
 from . import interruption, journal_place, prompts, stopped
 from .api import Api
+from .attendant import Attendant
 from .calibration_keeper import CalibrationKeeper
 from .journal import Journal
 from .kept import Kept
@@ -37,6 +38,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
     "print_stats": ["state", "filename", "message"],
+    "heater_bed": ["temperature", "target"],
     "toolhead": ["print_time", "estimated_print_time", "stalls"],
 }
 
@@ -74,6 +76,7 @@ class PowerLossRecovery:
         self.witness = Witness(self.tracker)
         self.resumer = Resumer(self, gcodes, folder)
         self.calibration = CalibrationKeeper(self, folder)
+        self.attendant = Attendant(self)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
         self.subscription = SUBSCRIPTION
@@ -101,7 +104,7 @@ class PowerLossRecovery:
         server.register_remote_method("plr_power_loss", self._handle_power_loss)
 
     async def component_init(self) -> None:
-        enabled = await self.database.get_item(NAMESPACE, "enabled", True)
+        enabled = await self.remembered("enabled", True)
         self.tracker.enabled = enabled is not False
         await self.tracker.load()
         await self.calibration.load()
@@ -109,6 +112,7 @@ class PowerLossRecovery:
 
     async def on_exit(self) -> None:
         # Here and not in close(): now klippy can still be told to cool down.
+        await self.attendant.leave()
         await self.resumer.stop(EXIT_TIMEOUT)
         await self.witness.leaving()
 
@@ -134,7 +138,9 @@ class PowerLossRecovery:
 
     async def _attend(self) -> None:
         try:
-            config = await self.klippy_apis.query_objects({"configfile": ["settings"]})
+            config = await self.klippy_apis.query_objects(
+                {"configfile": ["settings"], "bed_mesh": ["profiles"]}
+            )
             settings = config["configfile"]["settings"]
             section = settings.get(NAMESPACE)
             if section is None:
@@ -158,9 +164,8 @@ class PowerLossRecovery:
         idle = state not in ("printing", "paused")
         process = self.server.get_klippy_info().get("process_id")
         await self.witness.came_back(process, idle)
+        self.attendant.klippy_ready(settings, config)
         await self.calibration.klippy_ready(self._z_homing(), settings, idle)
-        if self.tracker.pending is not None and idle:
-            self._offer()
         self.changed()
 
     def _handle_update(self, status: dict[str, dict[str, Any]], _: float) -> None:
@@ -191,6 +196,7 @@ class PowerLossRecovery:
     async def _handle_gone(self) -> None:
         self.tracker.klippy_gone()
         self.resumer.cancel()
+        self.attendant.klippy_gone()
         self.changed()
 
     # Telling people
@@ -202,21 +208,13 @@ class PowerLossRecovery:
         for line in text.split("\n"):
             self.server.send_event("server:gcode_response", line)
 
-    def _offer(self) -> None:
-        pending = self.tracker.pending
-        if pending is not None:
-            lines = prompts.offer(pending.job, pending.record, time.time())
-            self._console("\n".join(lines))
-
-    def close_offer(self) -> None:
-        self._console("\n".join(prompts.close()))
-
     def set_error(self, text: str) -> None:
         self.last_error = text
         logging.info(f"power_loss_recovery: {text}")
         self.changed()
 
     def changed(self) -> None:
+        self.attendant.look()
         self.server.send_event("plr:plr_status_changed", self.status())
 
     def state(self) -> str:
@@ -253,10 +251,16 @@ class PowerLossRecovery:
             "trouble": self.tracker.status_of(NAMESPACE).get("trouble")
             or self.tracker.trouble,
             "last_error": self.last_error,
-            "warnings": self.warnings,
+            **self.attendant.told(),
         }
 
+    async def remembered(self, key: str, default: Any) -> Any:
+        return await self.database.get_item(NAMESPACE, key, default)
+
+    async def remember(self, key: str, value: Any) -> None:
+        await self.database.insert_item(NAMESPACE, key, value)
+
     async def set_enabled(self, enabled: bool) -> None:
-        await self.database.insert_item(NAMESPACE, "enabled", enabled)
+        await self.remember("enabled", enabled)
         self.tracker.enabled = enabled
         self.changed()

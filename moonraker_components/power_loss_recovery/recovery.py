@@ -30,6 +30,11 @@ KINEMATICS = (
 )  # fmt: skip
 # Of what klippy lets through at once (max_extrude_cross_section).
 CROSS_SECTION_SHARE = 0.8
+MOVED_SINCE = (
+    "Another print has run since, so the nozzle is not at the saved height any more."
+    " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
+    " way. Then resume."
+)
 G92_NOISE = 1e-4  # mm
 
 
@@ -146,6 +151,8 @@ async def prepare(
     setup = await in_thread(files.setup, path, head)
     machine = await facts(klippy, record.extruder)
     made = plan.make(record, pending.job, head, line, machine, setup)
+    if pending.aside and machine.toolhead_z is None:
+        raise plan.Refusal([MOVED_SINCE])
     return Prepared(pending, path, head, made)
 
 

@@ -23,6 +23,7 @@ from tests.unit.samples import GCODE, LINE, mark, record, state
 
 pytestmark = pytest.mark.asyncio
 JOB_ID = b"A" * 16
+STATES = {"klippy_ready": KlippyState.READY, "klippy_shutdown": KlippyState.SHUTDOWN}
 
 
 class FakeServer:
@@ -34,7 +35,8 @@ class FakeServer:
         self.klippy = klippy
         self.events: list[tuple[str, Any]] = []
         self.handlers: dict[str, Any] = {}
-        self.enabled: Any = True
+        self.kept: dict[str, Any] = {}
+        self.entries: list[dict[str, Any]] = []
         self.process = 100
         gcodes = folder / "gcodes"
         connection = SimpleNamespace(state=KlippyState.READY)
@@ -51,6 +53,11 @@ class FakeServer:
                 register_local_namespace=lambda name: None,
                 get_item=self.get_item, insert_item=self.insert_item,
             ),
+            "announcements": SimpleNamespace(
+                get_announcements=self.get_announcements,
+                remove_announcement=self.remove_announcement,
+                add_internal_announcement=self.announce,
+            ),
         }  # fmt: skip
         self.folder = folder
         self.update: Any = None
@@ -59,11 +66,21 @@ class FakeServer:
         self.update = callback
         return await self.klippy.query(wanted)
 
-    async def get_item(self, *args: Any) -> Any:
-        return self.enabled
+    async def get_item(self, namespace: str, key: str, default: Any) -> Any:
+        return self.kept.get(key, default)
 
     async def insert_item(self, namespace: str, key: str, value: Any) -> None:
-        self.enabled = value
+        self.kept[key] = value
+
+    async def get_announcements(self, dismissed: bool) -> list[dict[str, Any]]:
+        return list(self.entries)
+
+    async def remove_announcement(self, entry_id: str) -> None:
+        self.entries = [e for e in self.entries if e["entry_id"] != entry_id]
+
+    def announce(self, *args: str) -> None:
+        keys = ("title", "description", "url", "priority", "feed")
+        self.entries.append(dict(zip(keys, args, strict=True), entry_id=str(args)))
 
     def get_event_loop(self) -> Any:
         async def in_thread(call: Any, *args: Any) -> Any:
@@ -80,8 +97,8 @@ class FakeServer:
     def get_app_args(self) -> dict[str, str]:
         return {"data_path": str(self.folder)}
 
-    def lookup_component(self, name: str) -> Any:
-        return self.components[name]
+    def lookup_component(self, name: str, default: Any = None) -> Any:
+        return self.components.get(name, default)
 
     def register_notification(self, name: str) -> None:
         pass
@@ -97,6 +114,8 @@ class FakeServer:
 
     def send_event(self, name: str, *args: Any) -> None:
         self.events.append((name, args[0]))
+        if name in self.handlers:
+            self.handlers[name](*args)
 
     def console(self) -> list[str]:
         return [text for name, text in self.events if name == "server:gcode_response"]
@@ -114,6 +133,7 @@ class Bench:
         self.plr = PowerLossRecovery(config)  # type: ignore[arg-type]
 
     async def event(self, name: str) -> None:
+        self.server.connection.state = STATES.get(name, KlippyState.DISCONNECTED)
         await self.server.handlers[f"server:{name}"]()
         await self.settle()
 
@@ -380,7 +400,7 @@ async def test_an_end_that_is_not_durable_yet_is_not_told_as_one(bench: Bench) -
 
 async def test_turned_off_stays_off(bench: Bench) -> None:
     assert any("no longer saved" in x for x in await bench.command("PLR_DISABLE"))
-    assert bench.server.enabled is False and not bench.plr.status()["enabled"]
+    assert bench.server.kept["enabled"] is False and not bench.plr.status()["enabled"]
     assert any("off" in x for x in await bench.command("PLR_QUERY_SAVED_STATE"))
     await bench.command("PLR_ENABLE")
     assert bench.plr.tracker.enabled
