@@ -11,11 +11,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import dialogs, doubts, files, reading
+from . import answers, dialogs, doubts, reading
 from .auto_resume import AutoResume
 from .bed_holder import BedHolder
 from .doubts import Scene
-from .gcode.errors import GcodeError
 from .lineage import Pending, Printing
 from .offer import Offer
 from .prompts import plain, summary
@@ -167,32 +166,17 @@ class Attendant:
 
     async def resume_from(self) -> None:
         """PLR_RESUME_FROM.  Raises the server's error."""
-        pending, error = self.tracker.pending, self.component.server.error
-        if pending is None or self.tracker.printing is not None:
-            raise error("there is no interrupted print", 404)
-        try:
-            places = await self.component.eventloop.run_in_thread(
-                self._places, pending
-            )
-        except (files.FileProblem, GcodeError, OSError) as e:
-            raise error(str(e), 409) from e
         self.auto.stop_asked()
-        self.offer.show_above(dialogs.choose(pending.job, pending.record, places))
-
-    def _places(self, pending: Pending) -> list[dialogs.Place]:
-        root = self.component.resumer.gcodes
-        path = files.verify(root, pending.job, pending.record)
-        return [
-            dialogs.Place(point.number, point.z, point.file_position)
-            for point in files.layers(path)
-        ]
+        found = await self.component.resumer.points()
+        self.offer.show_above(
+            dialogs.choose(found["file"], found["saved"], found["points"])
+        )
 
     # For the status
 
-    def told(self) -> dict[str, Any]:
-        """What waits, why it was interrupted, and what is done without a yes."""
+    def told(self) -> answers.Waiting:
         now, waiting = time.time(), self.waiting
-        interruption: dict[str, Any] | None = None
+        interruption: answers.Interruption | None = None
         warnings: list[str] = []
         if waiting:
             scene = self.scene(waiting[0])

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import unattended
+from . import answers, unattended
 from .journal import JournalError
 from .lineage import Pending
 from .payloads import RecordError
@@ -35,7 +35,7 @@ class AutoResume:
         )
 
     @property
-    def told(self) -> dict[str, Any]:
+    def told(self) -> answers.AutoResume:
         left = None if self.ends is None else max(self.ends - time.monotonic(), 0.0)
         return {"seconds_left": left, "why_not": self.why_not}
 

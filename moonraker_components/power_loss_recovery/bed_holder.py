@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from . import unattended
+from . import answers, unattended
 from .journal import JournalError
 from .lineage import Pending
 from .payloads import RecordError
@@ -42,7 +42,7 @@ class BedHolder:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def told(self) -> dict[str, Any] | None:
+    def told(self) -> answers.HoldBed | None:
         if not self.target:
             return None
         left = max(self.ends - time.monotonic(), 0.0)

@@ -11,18 +11,21 @@ import contextlib
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import interruption, journal_place, prompts, stopped
+from . import answers, interruption, journal_place, overview, prompts, stopped
 from .api import Api
 from .attendant import Attendant
 from .calibration_keeper import CalibrationKeeper
+from .endpoints import NOTIFICATIONS
 from .journal import Journal
 from .kept import Kept
+from .outage_keeper import OutageKeeper
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "power_loss_recovery"
 EXIT_TIMEOUT = 10.0
+MAX_ERRORS = 10
 MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
@@ -77,8 +81,10 @@ class PowerLossRecovery:
         self.resumer = Resumer(self, gcodes, folder)
         self.calibration = CalibrationKeeper(self, folder)
         self.attendant = Attendant(self)
+        self.outages = OutageKeeper(self)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
+        self.errors: deque[answers.Error] = deque(maxlen=MAX_ERRORS)
         self.subscription = SUBSCRIPTION
         self._register()
         self.api = Api(self)
@@ -92,8 +98,8 @@ class PowerLossRecovery:
 
     def _register(self) -> None:
         server = self.server
-        for name in ("status_changed", "resume_progress"):
-            server.register_notification(f"plr:plr_{name}")
+        for name in NOTIFICATIONS:
+            server.register_notification(f"plr:{name}")
         for event, handler in (
             ("klippy_started", self._handle_started),
             ("klippy_ready", self._handle_ready),
@@ -106,6 +112,7 @@ class PowerLossRecovery:
     async def component_init(self) -> None:
         enabled = await self.remembered("enabled", True)
         self.tracker.enabled = enabled is not False
+        await self.outages.load()
         await self.tracker.load()
         await self.calibration.load()
         self.worker = self.eventloop.create_task(self.tracker.run())
@@ -166,6 +173,7 @@ class PowerLossRecovery:
         await self.witness.came_back(process, idle)
         self.attendant.klippy_ready(settings, config)
         await self.calibration.klippy_ready(self._z_homing(), settings, idle)
+        await self.outages.klippy_ready(idle)
         self.changed()
 
     def _handle_update(self, status: dict[str, dict[str, Any]], _: float) -> None:
@@ -210,6 +218,7 @@ class PowerLossRecovery:
 
     def set_error(self, text: str) -> None:
         self.last_error = text
+        self.errors.appendleft({"at": time.time(), "text": text})
         logging.info(f"power_loss_recovery: {text}")
         self.changed()
 
@@ -227,32 +236,8 @@ class PowerLossRecovery:
             return "ending"
         return "idle" if self.tracker.pending is None else "interrupted"
 
-    def status(self) -> dict[str, Any]:
-        pending, printing = self.tracker.pending, self.tracker.printing
-        z_homing = self._z_homing()
-        record = None
-        # While another print is being prepared, what is kept is not of that print.
-        if pending is not None and (
-            printing is None or printing.job_id == pending.job_id
-        ):
-            record = prompts.details(
-                pending.job, pending.record, time.time(), self.tracker.boot_id
-            )
-        return {
-            "state": self.state(),
-            "enabled": self.tracker.enabled,
-            "record": record,
-            "calibration": prompts.calibration(
-                z_homing, time.time(), self.calibration.holds(z_homing)
-            ),
-            "step": self.resumer.step,
-            "last_save_reason": self.tracker.last_reason,
-            "saving": self.tracker.saving(),
-            "trouble": self.tracker.status_of(NAMESPACE).get("trouble")
-            or self.tracker.trouble,
-            "last_error": self.last_error,
-            **self.attendant.told(),
-        }
+    def status(self) -> answers.Status:
+        return overview.build(self, time.time())
 
     async def remembered(self, key: str, default: Any) -> Any:
         return await self.database.get_item(NAMESPACE, key, default)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from .answers import Point
 from .interruption import Interruption
 from .prompts import plain, summary
 from .record import Job, Record
@@ -21,15 +21,6 @@ BEGIN = "// action:prompt_begin "
 LATER = "RESPOND TYPE=command MSG=action:prompt_end"
 TITLE = "Print interrupted"
 CHOICES = 4
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a print can go on: the start of a layer.  z: mm, if known."""
-
-    number: int
-    z: float | None
-    file_position: int
 
 
 Button = tuple[str, str, str]  # label, G-code, colour
@@ -69,21 +60,22 @@ def offer(
     return _dialog(TITLE, " ".join(said), [resume, *others])
 
 
-def choose(job: Job, record: Record, places: Sequence[Place]) -> list[str]:
-    """places: the layers of the file, in its order."""
-    numbers = [place.number for place in places]
-    before = [p for p in places if p.file_position <= record.file_position]
+def choose(name: str, saved: int, points: Sequence[Point]) -> list[str]:
+    """name: of the file.  saved: byte of the saved place.  points: the file's layers,
+    in its order."""
+    numbers = [point["layer"] for point in points]
+    before = [point for point in points if point["file_position"] <= saved]
     buttons = [("The saved place", "PLR_RESUME_PRINT", "primary")]
-    for place in before[: -CHOICES - 1 : -1]:
-        z = "" if place.z is None else f", Z {place.z:.2f}"
+    for point in before[: -CHOICES - 1 : -1]:
+        number, z = point["layer"], point["z"]
         # Objects that are printed one after another count their layers anew.
-        where = f"LAYER={place.number}"
-        if numbers.count(place.number) > 1:
-            where = f"POSITION={place.file_position}"
-        label = f"Layer {place.number}{z}"
+        where = f"LAYER={number}"
+        if numbers.count(number) > 1:
+            where = f"POSITION={point['file_position']}"
+        label = f"Layer {number}" + ("" if z is None else f", Z {z:.2f}")
         buttons.append((label, f"PLR_RESUME_PRINT {where}", "info"))
     text = (
-        f"Where shall {job.name} go on? A layer is printed from its start: choose an"
+        f"Where shall {name} go on? A layer is printed from its start: choose an"
         " earlier one only if the part lacks what was printed since. Other places:"
         " PLR_RESUME_PRINT LAYER=, Z= or POSITION= on the console."
     )

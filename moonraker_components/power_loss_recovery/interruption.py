@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import answers
 from .payloads import RecordError
 
 MAX_TEXT = 300
@@ -84,7 +85,7 @@ class Interruption:
     thermal: bool = False
 
     @property
-    def told(self) -> dict[str, Any]:
+    def told(self) -> answers.Interruption:
         return {"kind": self.kind, "words": self.words, "thermal": self.thermal}
 
 

@@ -21,6 +21,10 @@ from .record import Job, Record, from_payloads, to_payloads
 InThread = Callable[..., Awaitable[Any]]
 
 
+def _ignore(job_id: bytes, reason: str) -> None:
+    """Nobody wants to know."""
+
+
 class Keeper:
     """latency: seconds that the disk took for the last state.  aside: prints that
     wait for another one to be over, the last one first."""
@@ -37,6 +41,7 @@ class Keeper:
         self.aside: tuple[Pending, ...] = ()
         self.latency = 0.0
         self.ending: dict[bytes, str] = {}  # jobs not yet closed in the journal
+        self.closed: Callable[[bytes, str], object] = _ignore  # told of each end
         self._stored_job: tuple[bytes, bytes] | None = None
         self._writing = asyncio.Lock()
 
@@ -114,6 +119,7 @@ class Keeper:
             await self.in_thread(self.journal.close_job, job_id, reason)
             await self._forget(job_id)
         self.drop(job_id)
+        self.closed(job_id, reason)
         self._take_back()
 
     async def _forget(self, job_id: bytes) -> None:

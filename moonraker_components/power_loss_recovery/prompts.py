@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from . import answers
 from .record import Job, Record
 
 
@@ -34,11 +35,18 @@ def summary(job: Job, record: Record, now: float) -> str:
         parts.append(f"layer {layer}" + (f" of {layers}" if known else ""))
     parts.append(f"Z {record.position[2]:.2f} mm")
     if job.size:
-        parts.append(f"{100 * record.file_position / job.size:.0f} %")
+        parts.append(f"{percent(job, record):.0f} %")
     return f"{', '.join(parts)}, saved {ago(now - record.saved_at)}"
 
 
-def details(job: Job, record: Record, now: float, boot_id: str) -> dict[str, Any]:
+def percent(job: Job, record: Record) -> float:
+    """Of the file's bytes."""
+    return min(100 * record.file_position / max(job.size, 1), 100.0)
+
+
+def details(
+    job: Job, record: Record, now: float, boot_id: str, bed_now: float | None = None
+) -> answers.Place:
     """The same for a program.  `boot_id`: of the host as it runs now."""
     progress = record.state["progress"]
     return {
@@ -46,12 +54,16 @@ def details(job: Job, record: Record, now: float, boot_id: str) -> dict[str, Any
         "file_position": record.file_position,
         "file_size": job.size,
         "fraction": record.fraction,
+        "percent": percent(job, record),
         "position": list(record.position),
+        "z": record.position[2],
         "layer": progress.get("layer"),
         "layers": progress.get("layers"),
         "hotend": record.hotend_target,
         "bed": record.bed_target,
+        "bed_now": bed_now,
         "saved_at": record.saved_at,
+        "ago": ago(now - record.saved_at),
         "same_boot": record.boot_id == boot_id,
         "summary": summary(job, record, now),
     }
@@ -74,7 +86,7 @@ def saved_state(status: Mapping[str, Any]) -> str:
 
 def calibration(
     z_homing: Mapping[str, Any], now: float, copied: bool
-) -> dict[str, Any] | None:
+) -> answers.Calibration | None:
     """The stored heights of the Z+ switches; None on a machine without switches.
 
     z_homing: status of klippy's extra.  copied: there is a second copy of them.

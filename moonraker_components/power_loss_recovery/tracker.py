@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, history, lineage, reading
+from .answers import Saving
 from .gcode.errors import GcodeError
 from .interruption import LEFT, NOTHING, POWER, Cause, error
 from .journal import JobClosed, Journal, JournalError
@@ -87,7 +88,7 @@ class Tracker:
 
     @property
     def ending(self) -> bool:
-        """Whether a print has ended, but the journal does not say so yet."""
+        """A print has ended, but the journal does not say so yet."""
         return bool(self.keeper.ending)
 
     # What comes in
@@ -184,10 +185,10 @@ class Tracker:
 
     async def amend(self, job_id: bytes, **changes: Any) -> None:
         """See Keeper.amend."""
-        writes = await self.keeper.amend(job_id, **changes)
-        self.pacing.wrote(self.clock(), writes, "resume")
+        written = await self.keeper.amend(job_id, **changes)
+        self.pacing.wrote(self.clock(), written, "resume")
 
-    def saving(self) -> dict[str, Any]:
+    def saving(self) -> Saving:
         """How saves are spaced, and why; see Pacing.status."""
         return self.pacing.status(self.clock())
 
@@ -205,10 +206,8 @@ class Tracker:
             try:
                 await self._step()
             except Exception as e:
-                what = "internal error: "
-                if isinstance(e, EXPECTED):
-                    what = ""
-                else:
+                what = "" if isinstance(e, EXPECTED) else "internal error: "
+                if what:
                     logging.exception("power_loss_recovery: tracking the print")
                 self._retry_at = self.clock() + RETRY_PERIOD
                 self.troubles.begin(f"The print is not being saved: {what}{e}", e)

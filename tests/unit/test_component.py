@@ -35,9 +35,11 @@ class FakeServer:
         self.klippy = klippy
         self.events: list[tuple[str, Any]] = []
         self.handlers: dict[str, Any] = {}
-        self.kept: dict[str, Any] = {}
+        self.stored: dict[str, Any] = {}
         self.entries: list[dict[str, Any]] = []
         self.process = 100
+        self.jobs: list[dict[str, Any]] = []
+        self.fields: list[Any] = []
         gcodes = folder / "gcodes"
         connection = SimpleNamespace(state=KlippyState.READY)
         self.connection = connection
@@ -58,6 +60,11 @@ class FakeServer:
                 remove_announcement=self.remove_announcement,
                 add_internal_announcement=self.announce,
             ),
+            "history": SimpleNamespace(register_auxiliary_field=self.fields.append),
+            "internal_transport": SimpleNamespace(call_method=self.call_method),
+            "job_state": SimpleNamespace(
+                get_last_stats=lambda: klippy.status["print_stats"]
+            ),
         }  # fmt: skip
         self.folder = folder
         self.update: Any = None
@@ -66,11 +73,19 @@ class FakeServer:
         self.update = callback
         return await self.klippy.query(wanted)
 
+    @property
+    def enabled(self) -> Any:
+        return self.stored.get("enabled")
+
     async def get_item(self, namespace: str, key: str, default: Any) -> Any:
-        return self.kept.get(key, default)
+        return self.stored.get(key, default)
 
     async def insert_item(self, namespace: str, key: str, value: Any) -> None:
-        self.kept[key] = value
+        self.stored[key] = value
+
+    async def call_method(self, name: str, **arguments: Any) -> Any:
+        assert name == "server.history.list"
+        return {"jobs": self.jobs}
 
     async def get_announcements(self, dismissed: bool) -> list[dict[str, Any]]:
         return list(self.entries)
@@ -97,8 +112,8 @@ class FakeServer:
     def get_app_args(self) -> dict[str, str]:
         return {"data_path": str(self.folder)}
 
-    def lookup_component(self, name: str, default: Any = None) -> Any:
-        return self.components.get(name, default)
+    def lookup_component(self, name: str, *default: Any) -> Any:
+        return self.components.get(name, *default)
 
     def register_notification(self, name: str) -> None:
         pass
@@ -400,7 +415,7 @@ async def test_an_end_that_is_not_durable_yet_is_not_told_as_one(bench: Bench) -
 
 async def test_turned_off_stays_off(bench: Bench) -> None:
     assert any("no longer saved" in x for x in await bench.command("PLR_DISABLE"))
-    assert bench.server.kept["enabled"] is False and not bench.plr.status()["enabled"]
+    assert bench.server.stored["enabled"] is False and not bench.plr.status()["enabled"]
     assert any("off" in x for x in await bench.command("PLR_QUERY_SAVED_STATE"))
     await bench.command("PLR_ENABLE")
     assert bench.plr.tracker.enabled
