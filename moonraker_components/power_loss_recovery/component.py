@@ -20,7 +20,9 @@ from moonraker.common import KlippyState
 from . import journal_place, prompts, stopped
 from .api import Api
 from .calibration_keeper import CalibrationKeeper
+from .console import Console
 from .journal import Journal
+from .mesh_keeper import MeshKeeper
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
@@ -75,6 +77,8 @@ class PowerLossRecovery:
         self.subscription = SUBSCRIPTION
         self._register()
         self.api = Api(self)
+        self.console = Console(self)
+        self.mesh = MeshKeeper(self, NAMESPACE)
 
     def _warnings(self, path: str) -> list[str]:
         mounts = MOUNTS.read_text() if MOUNTS.exists() else ""

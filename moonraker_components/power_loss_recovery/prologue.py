@@ -85,7 +85,7 @@ def build(
     current = record.state["objects"].get("current")
     if excluding and current:
         # After the way there: klippy leaves out all motion in an excluded object.
-        start_of = f"EXCLUDE_OBJECT_START NAME={_quoted(current)}"
+        start_of = f"EXCLUDE_OBJECT_START NAME={quoted(current)}"
         lines.append(commented(start_of, f"was being printed, {_source(record)}"))
     return lines
 
@@ -103,7 +103,7 @@ def _source(record: Record) -> str:
     return "from the file" if record.from_file else "from the saved state"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """As klippy's own splitting (shlex) undoes it."""
     return '"' + name.replace("\\", "\\\\") + '"'
 
@@ -114,7 +114,7 @@ def _settings(
     state, source = record.state, _source(record)
     profile = state["mesh"].get("profile")
     if profile in mesh_profiles and "bed_mesh" in objects:
-        yield f"BED_MESH_PROFILE LOAD={_quoted(profile)}", f"bed mesh, {source}"
+        yield f"BED_MESH_PROFILE LOAD={quoted(profile)}", f"bed mesh, {source}"
     x, y, z = state["coordinates"]["homing_origin"]
     yield (
         f"SET_GCODE_OFFSET X={x:.6f} Y={y:.6f} Z={z:.6f}",
@@ -147,7 +147,7 @@ def _settings(
 def _excluded(record: Record) -> Iterator[Command]:
     for name in record.state["objects"].get("excluded") or ():
         yield (
-            f"EXCLUDE_OBJECT NAME={_quoted(name)}",
+            f"EXCLUDE_OBJECT NAME={quoted(name)}",
             f"had been excluded, {_source(record)}",
         )
 

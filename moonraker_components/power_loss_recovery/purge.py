@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
@@ -37,6 +37,21 @@ class Strip:
     end_x: float
     end_y: float
     on_bed: bool
+
+
+def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
+    """The box of the motors, of one in the file's coordinates."""
+    if box is None:
+        return None
+    x, y = origin[:2]
+    return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+def beside(bed: Box, part: Box | None, printed: bool) -> Strip:
+    """Something may be printed of which nobody knows where it is."""
+    if part is None and printed:
+        return in_the_air(bed)
+    return choose(bed, part)
 
 
 def choose(bed: Box, part: Box | None) -> Strip:

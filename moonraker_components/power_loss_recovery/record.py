@@ -153,6 +153,15 @@ class Record:
     def bed_target(self) -> float:
         return self.heaters.get("heater_bed", 0.0)
 
+    @property
+    def other_heaters(self) -> list[tuple[str, float]]:
+        """Names and targets of those that were on beside the bed and the tool."""
+        return [
+            (name, target)
+            for name, target in self.heaters.items()
+            if target > 0 and name not in (self.extruder, "heater_bed")
+        ]
+
 
 def _z_range(raw: Any) -> tuple[float, float] | None:
     if raw is None:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, purge, reconstruct, rotor, sequence
+from . import files, hooks, plan, purge, reconstruct, rotor, sequence
+from .facts import Facts
 from .gcode.scan import Head
 from .lineage import Pending
 from .record import Phases
 from .settings import Settings
+from .steps import Step
 from .tracker import InThread
 
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
@@ -57,7 +59,7 @@ class Prepared:
     plan: plan.Plan
 
 
-async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
+async def facts(klippy: Klippy, extruder: str) -> Facts:
     """The machine, from klippy.  Raises plan.Refusal if it is not as needed."""
     names = await klippy.list_objects()
     wanted: dict[str, list[str] | None] = {
@@ -88,7 +90,8 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         for name in names
         if name.split()[0] in ("fan", "fan_generic")
     }
-    return plan.Facts(
+    own = settings.get("power_loss_recovery", {})
+    return Facts(
         axis_minimum=(low[0], low[1], low[2]),
         axis_maximum=(high[0], high[1], high[2]),
         min_extrude_temp=float(settings[extruder].get("min_extrude_temp", 170.0)),
@@ -101,9 +104,8 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
-        z_strategy=Settings.from_klippy(
-            settings.get("power_loss_recovery", {})
-        ).z_strategy,
+        z_strategy=Settings.from_klippy(own).z_strategy,
+        hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 
 
@@ -146,6 +148,7 @@ async def prepare(
     setup = await in_thread(files.setup, path, head)
     machine = await facts(klippy, record.extruder)
     made = plan.make(record, pending.job, head, line, machine, setup)
+    made = hooks.insert(made, pending.job, record, head, machine)
     return Prepared(pending, path, head, made)
 
 
@@ -172,6 +175,7 @@ async def prepare_place(
     made = plan.make(
         record, source.job, found.head, found.line, machine, setup, found.rest
     )
+    made = hooks.insert(made, source.job, record, found.head, machine)
     pending = Pending(secrets.token_bytes(16), source.job, record)
     return Prepared(pending, source.path, found.head, made)
 
@@ -212,13 +216,13 @@ async def carry_out(
         _check_alone(await klippy.query({"print_stats": ["state"]}))
         await klippy.run_gcode(script)
 
-    async def before(step: plan.Step) -> None:
+    async def before(step: Step) -> None:
         if writing.done():
             writing.result()
         if step.lowest_z is not None:
             await note_z(step.lowest_z, {})
 
-    async def after(step: plan.Step) -> None:
+    async def after(step: Step) -> None:
         if step.lowest_z is not None:
             await _note_where(klippy, note_z)
 

@@ -17,6 +17,7 @@ from . import files, plan, recovery, sequence
 from .gcode.errors import GcodeError
 from .journal import JournalError
 from .record import Phases
+from .steps import Step
 
 if TYPE_CHECKING:
     from .component import PowerLossRecovery
@@ -118,7 +119,7 @@ class Resumer:
     async def _carry_out(self, prepared: recovery.Prepared) -> None:
         total = len(prepared.plan.steps)
 
-        def report(index: int, step: plan.Step) -> None:
+        def report(index: int, step: Step) -> None:
             self.step = {"number": index + 1, "of": total, "name": step.name,
                          "title": step.title}  # fmt: skip
             self.component.tell(f"{index + 1} of {total}: {step.title}.")

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from .plan import Step
+from .steps import Step
 
 TEMPERATURE_PERIOD = 0.5
 ABORT_TIMEOUT = 60.0

@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .plan import Facts, Plan
+from .facts import Facts
+from .plan import Plan
 from .record import Record
 
 # Written by PrusaSlicer and its kin, OrcaSlicer and its kin

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from moonraker_components.power_loss_recovery.journal import Journal
-from moonraker_components.power_loss_recovery.record import Record
+from moonraker_components.power_loss_recovery.record import Record, from_payloads
 from tests.virtual_printer import mark_watch
 from tests.virtual_printer.mark_watch import START_X, Job, Watch
 from tests.virtual_printer.printer import VirtualPrinter
@@ -36,7 +36,7 @@ def watch() -> Iterator[Watch]:
 def saved(printer: VirtualPrinter) -> Record:
     state = Journal(str(printer.data / "plr" / "journal")).read()
     assert state is not None
-    return Record.from_bytes(state.mark_payload)
+    return from_payloads(state.job_payload, state.mark_payload)[1]
 
 
 def pin(watch: Watch) -> dict[str, bool]:

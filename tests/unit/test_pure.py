@@ -16,10 +16,11 @@ COMPONENT = REPO / "moonraker_components" / "power_loss_recovery"
 EXTRA = REPO / "klippy_extras" / "power_loss_recovery"
 
 PURE = [
-    "settings.py", "record.py", "history.py", "plan.py", "prompts.py", "purge.py",
+    "settings.py", "record.py", "history.py", "plan.py", "facts.py", "steps.py",
+    "objections.py", "prompts.py", "purge.py",
     "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
-    "calibration.py",
+    "calibration.py", "meta_info.py", "hooks.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
@@ -89,7 +90,8 @@ def test_the_core_stands_on_the_core_only() -> None:
 
 
 GLUE = {
-    "__init__.py", "api.py", "calibration_keeper.py", "component.py", "resumer.py",
+    "__init__.py", "api.py", "calibration_keeper.py", "component.py", "console.py",
+    "mesh_keeper.py", "resumer.py",
 }  # fmt: skip
 
 
@@ -118,7 +120,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "collections", "json", "logging", "math", "re", "sys", "time",
+    "binascii", "collections", "contextlib", "json", "logging", "math", "re", "sys",
+    "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}

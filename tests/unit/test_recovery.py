@@ -12,8 +12,9 @@ import pytest
 
 from moonraker_components.power_loss_recovery import files, recovery, rotor, sequence
 from moonraker_components.power_loss_recovery.lineage import Pending
-from moonraker_components.power_loss_recovery.plan import Refusal, Step
+from moonraker_components.power_loss_recovery.plan import Refusal
 from moonraker_components.power_loss_recovery.record import Phases
+from moonraker_components.power_loss_recovery.steps import Step
 from tests.unit.fake_klippy import FakeKlippy
 from tests.unit.samples import GCODE, record, state
 
