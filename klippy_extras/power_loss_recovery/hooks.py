@@ -48,8 +48,8 @@ class Hooks:
                     "there is no command or macro %s" % (word,))
     @contextlib.contextmanager
     def protected(self, part):
-        """Hooks run in here cannot hit the part, and leave klippy's position
-        and G-code state as they were.
+        """Hooks run in here cannot hit the part nor drop filament onto it, and
+        leave klippy's position and G-code state as they were.
 
         part: None: what is printed is unknown, nothing is protected.
         """
@@ -59,14 +59,31 @@ class Hooks:
         run_script = self.gcode.run_script_from_command
         run_script("SAVE_GCODE_STATE NAME=" + STATE)
         self.guard.arm(*part)
+        held = self._hold_filament()
         try:
             yield
         finally:
             problem = self.guard.release()
             if not self.printer.is_shutdown():
+                for stepper, was in held:
+                    stepper.sync_to_extruder(was)
                 run_script("RESTORE_GCODE_STATE NAME=" + STATE)
         if problem:
             raise self.printer.command_error(problem)
+
+    def _hold_filament(self):
+        """Until they are synchronized again the extruders stand still."""
+        curtime = self.printer.get_reactor().monotonic()
+        held = []
+        for _name, obj in self.printer.lookup_objects():
+            stepper = getattr(obj, 'extruder_stepper', None)
+            if stepper is None:
+                continue
+            was = stepper.get_status(curtime).get('motion_queue')
+            if was:
+                stepper.sync_to_extruder('')
+                held.append((stepper, was))
+        return held
 
 def part_of(gcmd):
     """PART_Z and PART: (top of what is printed, its box in X and Y), of the

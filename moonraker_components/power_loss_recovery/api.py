@@ -3,51 +3,85 @@
 """What can be asked of us over Moonraker: the endpoints."""
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from moonraker.common import RequestType
+
+from . import answers, files, strict_http
+from .endpoints import ENDPOINTS, BadRequest, Endpoint
 
 if TYPE_CHECKING:
     from moonraker.common import WebRequest
 
     from .component import PowerLossRecovery
 
+Handler = Callable[["WebRequest"], Awaitable[Any]]
+
 
 class Api:
     def __init__(self, component: PowerLossRecovery) -> None:
         self.component = component
         self.server = server = component.server
-        server.register_endpoint(
-            "/server/plr/status", RequestType.GET, self._get_status
-        )
-        for name in ("resume", "discard", "save", "enable", "disable"):
+        for endpoint in ENDPOINTS:
             server.register_endpoint(
-                f"/server/plr/{name}", RequestType.POST, getattr(self, f"_do_{name}")
+                endpoint.path, RequestType[endpoint.method], self._handler(endpoint)
             )
+            strict_http.install(server, endpoint.path)
         server.register_remote_method(
             "plr_calibrated", component.calibration.klippy_calibrated
         )
 
-    async def _get_status(self, request: WebRequest) -> dict[str, Any]:
+    # Endpoints: each method below has the parameters of its row in the table
+
+    def _handler(self, endpoint: Endpoint) -> Handler:
+        act = getattr(self, f"_{endpoint.name}")
+
+        async def handle(request: WebRequest) -> Any:
+            try:
+                arguments = endpoint.arguments(request.get_args())
+            except BadRequest as e:
+                raise self.server.error(str(e), 400) from None
+            return await act(**arguments)
+
+        return handle
+
+    async def _status(self) -> answers.Status:
         return self.component.status()
 
-    async def _do_resume(self, request: WebRequest) -> dict[str, Any]:
+    async def _points(self) -> answers.Points:
+        return await self.component.resumer.points()
+
+    async def _history(self, limit: int = 50) -> answers.History:
+        return {"outages": self.component.outages.list.newest(limit)}
+
+    async def _resume(
+        self,
+        dry_run: bool = False,
+        z_strategy: str | None = None,
+        **place: Any,
+    ) -> answers.Resume:
         return await self.component.resumer.resume(
-            request.get_boolean("dry_run", False)
+            dry_run, files.Place(**place) if place else None, z_strategy
         )
 
-    async def _do_discard(self, request: WebRequest) -> dict[str, Any]:
+    async def _cancel(self) -> answers.Status:
+        if not self.component.attendant.auto.stop_asked():
+            self.component.resumer.cancel_asked()
+        return self.component.status()
+
+    async def _discard(self) -> answers.Status:
         await self.component.resumer.discard()
         return self.component.status()
 
-    async def _do_save(self, request: WebRequest) -> dict[str, Any]:
+    async def _save(self) -> answers.Status:
         self.component.tracker.save_now()
         return self.component.status()
 
-    async def _do_enable(self, request: WebRequest) -> dict[str, Any]:
+    async def _enable(self) -> answers.Status:
         await self.component.set_enabled(True)
         return self.component.status()
 
-    async def _do_disable(self, request: WebRequest) -> dict[str, Any]:
+    async def _disable(self) -> answers.Status:
         await self.component.set_enabled(False)
         return self.component.status()

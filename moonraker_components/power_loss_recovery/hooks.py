@@ -17,7 +17,6 @@ from . import purge
 from .facts import Facts
 from .gcode.scan import Head
 from .meta_info import save_command
-from .plan import Plan
 from .prologue import quoted
 from .record import Job, Record
 from .steps import HEAT_TIMEOUT, MOVE_TIMEOUT, Step
@@ -25,17 +24,16 @@ from .steps import HEAT_TIMEOUT, MOVE_TIMEOUT, Step
 NAMES = ("before_resume_gcode", "after_resume_gcode", "restart_gcode")
 
 
-def insert(made: Plan, job: Job, record: Record, head: Head, facts: Facts) -> Plan:
-    """The plan with what macros read and the owner's hooks in their places."""
+def insert(
+    plain: Sequence[Step], job: Job, record: Record, head: Head | None, facts: Facts
+) -> list[Step]:
+    """`plain` with what macros read and the owner's hooks in their places; the first
+    step stays the first.  head: None if the file is not read yet: the names and
+    titles are right then, the scripts of the hooks are not."""
     steps: list[Step] = []
-    if "save_variables" in facts.objects:
-        steps.append(Step(
-            "meta_info", "Tell the macros what was interrupted",
-            save_command(job, record, facts.fan_power), MOVE_TIMEOUT,
-        ))  # fmt: skip
     top = _top(record, head)
     part = _part(record, head, facts, top)
-    for step in made.steps:
+    for step in plain:
         if step.name == "true_z":
             # Klippy's side runs the two around it.
             step = replace(step, script=f"{step.script} {part}")
@@ -45,9 +43,14 @@ def insert(made: Plan, job: Job, record: Record, head: Head, facts: Facts) -> Pl
         elif step.name == "purge":
             before = list(_as_printed(record, facts))
             hook = _hook("restart_gcode", facts, part, top, before)
-            steps += hook and [*hook, *_again(made.steps, facts)]
+            steps += hook and [*hook, *_again(plain, facts)]
         steps.append(step)
-    return replace(made, steps=tuple(steps))
+    if "save_variables" in facts.objects:
+        steps.insert(1, Step(
+            "meta_info", "Tell the macros what was interrupted",
+            save_command(job, record, facts.fan_power), MOVE_TIMEOUT,
+        ))  # fmt: skip
+    return steps
 
 
 def _hook(
@@ -76,17 +79,18 @@ def _again(steps: Sequence[Step], facts: Facts) -> list[Step]:
     ]  # fmt: skip
 
 
-def _top(record: Record, head: Head) -> float:
+def _top(record: Record, head: Head | None) -> float:
     """Of everything printed, as the motors count it, mm."""
     offset = record.state["coordinates"]["homing_origin"][2]
     # The line that was cut may be the first one of its layer.
-    return max(record.motor_position(2), (head.top_z or 0.0) + offset)
+    top = head.top_z if head is not None else None
+    return max(record.motor_position(2), (top or 0.0) + offset)
 
 
-def _part(record: Record, head: Head, facts: Facts, top: float) -> str:
+def _part(record: Record, head: Head | None, facts: Facts, top: float) -> str:
     """What no hook may run into: its top, and its box with room for the nozzle."""
     origin = record.state["coordinates"]["homing_origin"]
-    box = purge.shifted(head.printed_box, origin)
+    box = None if head is None else purge.shifted(head.printed_box, origin)
     if box is None:
         box = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
     x_min, y_min, x_max, y_max = box

@@ -4,9 +4,7 @@
 from __future__ import annotations
 
 from . import rotor
-from .disagree import differences
 from .facts import Facts
-from .gcode.scan import Head
 from .record import Job, Record
 
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
@@ -52,9 +50,8 @@ def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
     return reasons
 
 
-def warnings(
-    record: Record, head: Head, facts: Facts, stands: rotor.Rest
-) -> list[str]:
+def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
+    """Those that do not need the file; disagree.py has the others."""
     found = []
     if record.from_file:
         found.append(
@@ -74,7 +71,6 @@ def warnings(
             " If the gantry or the bed has moved since, the nozzle will be at the wrong"
             " height."
         )
-    found += differences(record, head)
     profile = record.state["mesh"].get("profile")
     if profile and profile not in facts.mesh_profiles:
         found.append(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import objections, prologue, purge, rotor, steps
+from . import hooks, objections, prologue, purge, rotor, steps
 from .begun import split
+from .disagree import differences
 from .facts import Facts
 from .fits import outside
 from .gcode.ahead import Reach
@@ -40,6 +41,16 @@ class Plan:
     z: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a plan before the file is read.  first: its first step."""
+
+    first: steps.Step
+    titles: tuple[str, ...]
+    warnings: tuple[str, ...]
+    z: Mapping[str, Any]
+
+
 def make(
     record: Record,
     job: Job,
@@ -59,8 +70,9 @@ def make(
         raise Refusal(reasons)
     begun, first_line = split(record, head, line)
     stands = _stands(record, facts)
-    warnings = objections.warnings(record, head, facts, stands)
-    safe_z = _safe_z(record, head, facts)
+    warnings = objections.warnings(record, facts, stands)
+    warnings += differences(record, head)
+    safe_z = _safe_z(record, head.top_z or 0.0, facts)
     bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
     printed = head.first_extrusion is not None
     strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
@@ -69,18 +81,37 @@ def make(
             "There is no free strip of bed beside the part: the nozzle is purged in"
             " the air at a corner, above the part. Take the filament away."
         )
+    todo = steps.build(begun, facts, stands, strip, safe_z)
     lines = prologue.build(
         begun, safe_z - origin[2],
         head.object_definitions, facts.objects,
         head.firmware_retracted and "firmware_retraction" in facts.objects,
         facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
-    z = {"measured": facts.measures_z, "estimate": stands.z, "bound": stands.bound,
-         "apart": stands.apart}  # fmt: skip
     return Plan(
-        tuple(steps.build(begun, facts, stands, strip, safe_z)),
-        tuple(lines), first_line, begun.fraction, tuple(warnings), z,
+        tuple(hooks.insert(todo, job, record, head, facts)),
+        tuple(lines), first_line, begun.fraction, tuple(warnings), _z(facts, stands),
     )  # fmt: skip
+
+
+def outline(record: Record, job: Job, facts: Facts) -> Outline:
+    """Raises Refusal, for every reason that does not need the file."""
+    reasons = objections.refusals(record, job, facts)
+    if reasons:
+        raise Refusal(reasons)
+    stands = _stands(record, facts)
+    strip = purge.in_the_air((*facts.axis_minimum[:2], *facts.axis_maximum[:2]))
+    plain = steps.build(record, facts, stands, strip, _safe_z(record, 0.0, facts))
+    todo = hooks.insert(plain, job, record, None, facts)
+    return Outline(
+        todo[0], tuple(step.title for step in todo),
+        tuple(objections.warnings(record, facts, stands)), _z(facts, stands),
+    )  # fmt: skip
+
+
+def _z(facts: Facts, stands: rotor.Rest) -> dict[str, Any]:
+    return {"measured": facts.measures_z, "estimate": stands.z,
+            "bound": stands.bound, "apart": stands.apart}  # fmt: skip
 
 
 def _stands(record: Record, facts: Facts) -> rotor.Rest:
@@ -94,9 +125,9 @@ def _stands(record: Record, facts: Facts) -> rotor.Rest:
     return rotor.rest(z, record.z_range or (z, z), record.z_phases, facts.z_motors)
 
 
-def _safe_z(record: Record, head: Head, facts: Facts) -> float:
+def _safe_z(record: Record, top_z: float, facts: Facts) -> float:
     """Of the motors: above everything printed, as far as the machine goes."""
-    top = (head.top_z or 0.0) + record.state["coordinates"]["homing_origin"][2]
+    top = top_z + record.state["coordinates"]["homing_origin"][2]
     highest = max(top, record.motor_position(2), record.toolhead_z)
     # A bed mesh wants some room at the end of travel.
     limit = facts.axis_maximum[2] - steps.TOP_MARGIN

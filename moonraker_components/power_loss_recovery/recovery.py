@@ -8,7 +8,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ KINEMATICS = (
 )  # fmt: skip
 # Of what klippy lets through at once (max_extrude_cross_section).
 CROSS_SECTION_SHARE = 0.8
+MOVED_SINCE = (
+    "Another print has run since, so the nozzle is not at the saved height any more."
+    " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
+    " way. Then resume."
+)
 G92_NOISE = 1e-4  # mm
 
 
@@ -50,6 +55,16 @@ class Klippy:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A resume that nothing speaks against, before its file is read."""
+
+    pending: Pending
+    path: Path
+    facts: Facts
+    outline: plan.Outline
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A resume that could start now."""
 
@@ -59,8 +74,13 @@ class Prepared:
     plan: plan.Plan
 
 
-async def facts(klippy: Klippy, extruder: str) -> Facts:
-    """The machine, from klippy.  Raises plan.Refusal if it is not as needed."""
+async def facts(
+    klippy: Klippy, extruder: str, z_strategy: str | None = None
+) -> Facts:
+    """The machine, from klippy.  Raises plan.Refusal if it is not as needed.
+
+    z_strategy: instead of the configured one.
+    """
     names = await klippy.list_objects()
     wanted: dict[str, list[str] | None] = {
         "toolhead": ["axis_minimum", "axis_maximum", "homed_axes", "position"],
@@ -104,7 +124,7 @@ async def facts(klippy: Klippy, extruder: str) -> Facts:
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
-        z_strategy=Settings.from_klippy(own).z_strategy,
+        z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
         hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 
@@ -138,18 +158,36 @@ def _purge_flow(extruder: Mapping[str, Any]) -> float:
     return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
 
 
+async def check(
+    pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
+    z_strategy: str | None = None,
+) -> Ready:  # fmt: skip
+    """All checks that take no time, however long the file is.  Raises
+    files.FileProblem, plan.Refusal."""
+    path, machine = await asyncio.gather(
+        in_thread(files.verify, root, pending.job, pending.record),
+        facts(klippy, pending.record.extruder, z_strategy),
+    )
+    if pending.aside and machine.toolhead_z is None:
+        raise plan.Refusal([MOVED_SINCE])
+    outline = plan.outline(pending.record, pending.job, machine)
+    return Ready(pending, path, machine, outline)
+
+
+async def examine(ready: Ready, in_thread: InThread) -> Prepared:
+    """The rest of the checks: reads the file.  Raises as check()."""
+    pending, record = ready.pending, ready.pending.record
+    head, line = await in_thread(files.examine, ready.path, record.file_position)
+    setup = await in_thread(files.setup, ready.path, head)
+    made = plan.make(record, pending.job, head, line, ready.facts, setup)
+    return Prepared(pending, ready.path, head, made)
+
+
 async def prepare(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread
 ) -> Prepared:
-    """Check everything; nothing moves.  Raises files.FileProblem, plan.Refusal."""
-    record = pending.record
-    path = await in_thread(files.verify, root, pending.job, record)
-    head, line = await in_thread(files.examine, path, record.file_position)
-    setup = await in_thread(files.setup, path, head)
-    machine = await facts(klippy, record.extruder)
-    made = plan.make(record, pending.job, head, line, machine, setup)
-    made = hooks.insert(made, pending.job, record, head, machine)
-    return Prepared(pending, path, head, made)
+    """Check everything; nothing moves.  Raises as check()."""
+    return await examine(await check(pending, root, klippy, in_thread), in_thread)
 
 
 async def prepare_place(
@@ -175,7 +213,6 @@ async def prepare_place(
     made = plan.make(
         record, source.job, found.head, found.line, machine, setup, found.rest
     )
-    made = hooks.insert(made, source.job, record, found.head, machine)
     pending = Pending(secrets.token_bytes(16), source.job, record)
     return Prepared(pending, source.path, found.head, made)
 
@@ -185,7 +222,8 @@ async def _ignore(z: float, phases: Phases) -> None:
 
 
 async def carry_out(
-    prepared: Prepared,
+    first: Step,
+    making: asyncio.Future[Prepared],
     root: Path,
     scratch: Path,
     klippy: Klippy,
@@ -195,30 +233,36 @@ async def carry_out(
 ) -> str:
     """Returns the name of the file that now prints.
 
+    first: the first step of the plan; it is done while the file is examined (`making`)
+    and the resume file written.
     note_z is given, before and after each step that moves Z, where the motors would
     be found if the power failed, never higher than they are, and their phases.
-    Raises sequence.SequenceError, files.FileProblem, OSError; the machine is safe
-    then and the record as it was.
+    Raises sequence.SequenceError, OSError, and what `making` raises; the machine is
+    safe then and the record as it was.
     """
-    pending, made = prepared.pending, prepared.plan
 
-    def write() -> str:
-        files.remove_resume_files(root)
-        return files.write_resume_file(
-            root, prepared.path, pending.job, pending.record, prepared.head, made,
-            secrets.token_hex(8), scratch,
-        )  # fmt: skip
+    async def write() -> str:
+        name: str = await in_thread(_write, await making, root, scratch)
+        return name
 
-    # The file is made while the machine heats.
-    writing = asyncio.ensure_future(in_thread(write))
+    writing = asyncio.ensure_future(write())
+
+    def check_files() -> None:
+        if writing.done():
+            writing.result()
+
+    fresh = True
 
     async def run_gcode(script: str) -> None:
-        _check_alone(await klippy.query({"print_stats": ["state"]}))
+        nonlocal fresh
+        if not fresh:
+            _check_alone(await klippy.query({"print_stats": ["state"]}))
+        # The facts are from a moment ago: an answer takes up to a quarter of a second.
+        fresh = False
         await klippy.run_gcode(script)
 
     async def before(step: Step) -> None:
-        if writing.done():
-            writing.result()
+        check_files()
         if step.lowest_z is not None:
             await note_z(step.lowest_z, {})
 
@@ -228,15 +272,25 @@ async def carry_out(
 
     try:
         await sequence.run(
-            made.steps, run_gcode, _reader(klippy, made), report, before, after
-        )
+            (first,), run_gcode, _reader(klippy, (first,), check_files), report,
+            before, after,
+        )  # fmt: skip
+        rest = (await _or_safe(making, run_gcode)).plan.steps[1:]
+        await sequence.run(
+            rest, run_gcode, _reader(klippy, rest, check_files), report, before,
+            after, done=1,
+        )  # fmt: skip
     except BaseException:
         await _note_where(klippy, note_z)
+        making.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await in_thread(files.remove_resume_files, root)
+        if making.done() and not making.cancelled():
+            # If the file is the reason, no step is.
+            making.result()
         raise
     try:
-        name: str = await writing
+        name = await writing
         _check_alone(await klippy.query({"print_stats": ["state"]}))
         await klippy.start_print(name)
     except BaseException:
@@ -247,15 +301,36 @@ async def carry_out(
     return name
 
 
+def _write(prepared: Prepared, root: Path, scratch: Path) -> str:
+    files.remove_resume_files(root)
+    return files.write_resume_file(
+        root, prepared.path, prepared.pending.job, prepared.pending.record,
+        prepared.head, prepared.plan, secrets.token_hex(8), scratch,
+    )  # fmt: skip
+
+
+async def _or_safe(
+    making: asyncio.Future[Prepared], run_gcode: sequence.RunGcode
+) -> Prepared:
+    try:
+        return await making
+    except BaseException:
+        await sequence.make_safe(run_gcode)
+        raise
+
+
 def _check_alone(status: Mapping[str, Any]) -> None:
     if status["print_stats"]["state"] in ("printing", "paused"):
         raise Interrupted("another print was started meanwhile")
 
 
-def _reader(klippy: Klippy, made: plan.Plan) -> sequence.ReadTemperatures:
-    names = {name for step in made.steps for name in step.wait}
+def _reader(
+    klippy: Klippy, steps: Sequence[Step], check_files: Callable[[], None]
+) -> sequence.ReadTemperatures:
+    names = {name for step in steps for name in step.wait}
 
     async def temperatures() -> dict[str, float]:
+        check_files()
         # A heater that somebody has turned off is left out.
         wanted: dict[str, list[str] | None] = {"print_stats": ["state"]}
         wanted |= {name: ["temperature", "target"] for name in names}

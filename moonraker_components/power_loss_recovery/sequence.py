@@ -52,11 +52,15 @@ async def run(
     report: Report,
     before: Around = nothing,
     after: Around = nothing,
+    done: int = 0,
 ) -> None:
-    """Raises SequenceError when a step fails; asyncio.CancelledError goes on to
-    the caller.  Either way the heaters are off and the nozzle is up, as far as
-    klippy still answers."""
-    for index, step in enumerate(steps):
+    """`done`: how many steps of the plan were run before these.
+
+    Raises SequenceError when a step fails; asyncio.CancelledError goes on to the
+    caller.  Either way the heaters are off and the nozzle is up, as far as klippy
+    still answers.
+    """
+    for index, step in enumerate(steps, done):
         try:
             report(index, step)
             await before(step)

@@ -50,7 +50,10 @@ class Step:
 def build(
     record: Record, facts: Facts, stands: rotor.Rest, strip: purge.Strip, safe_z: float
 ) -> list[Step]:
-    """safe_z: of the motors, above everything printed, mm."""
+    """The first, and the titles of all, depend on record and facts alone.
+
+    safe_z: of the motors, above everything printed, mm.
+    """
     steps = _free_the_nozzle(record, facts, stands, safe_z)
     if facts.measures_z:
         steps.append(
@@ -121,8 +124,9 @@ def _lift_step(
     if "extruder1" in facts.objects:
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
     lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90", "M400"]
-    title = f"Lift the nozzle by {lift:.0f} mm"
-    return Step("lift", title, "\n".join(lines), MOVE_TIMEOUT, lowest_z=stands.z)
+    return Step(
+        "lift", "Lift the nozzle", "\n".join(lines), MOVE_TIMEOUT, lowest_z=stands.z
+    )
 
 
 def _purge(

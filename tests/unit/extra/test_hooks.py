@@ -266,6 +266,43 @@ def test_after_motors_that_were_off_nothing_is_believed() -> None:
     assert made.homed == ""
 
 
+class Filament:
+    """klippy's ExtruderStepper: it moves with the queue that it is told."""
+
+    def __init__(self, queue: str | None) -> None:
+        self.queue = queue
+
+    def get_status(self, eventtime: float) -> dict[str, Any]:
+        return {"motion_queue": self.queue}
+
+    def sync_to_extruder(self, name: str) -> None:
+        self.queue = name or None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_filament_is_dropped_onto_the_part(fails: bool) -> None:
+    queues = {"extruder": "extruder", "extruder1": None,
+              "extruder_stepper belt": "extruder"}  # fmt: skip
+    steppers = {name: Filament(queue) for name, queue in queues.items()}
+    seen: list[str | None] = []
+
+    def hook(m: Machine) -> None:
+        seen.extend(s.queue for s in steppers.values())
+        if fails:
+            raise CommandError("no")
+
+    made = machine(hook=hook)
+    for name, stepper in steppers.items():
+        made.objects[name] = SimpleNamespace(extruder_stepper=stepper)
+    if fails:
+        with pytest.raises(CommandError):
+            run(made)
+    else:
+        run(made)
+    assert seen == [None] * 3
+    assert {name: s.queue for name, s in steppers.items()} == queues
+
+
 def test_afterwards_klippy_is_as_before() -> None:
     made = machine(hook=lambda m: None)
     run(made)
