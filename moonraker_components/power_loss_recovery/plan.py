@@ -30,23 +30,13 @@ class Refusal(Exception):
 @dataclass(frozen=True)
 class Plan:
     """z: "measured", and "estimate" and "bound" in mm: where the nozzle is believed
-    to stand before anything moves, and how wrong that can be; "counted" as in
+    to stand before anything moves, and how wrong that can be; "apart" as in
     rotor.Rest."""
 
     steps: tuple[steps.Step, ...]
     prologue: tuple[bytes, ...]
     first_line: bytes | None
     fraction: float
-    warnings: tuple[str, ...]
-    z: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Outline:
-    """What is known of a plan before the file is read.  first: its first step."""
-
-    first: steps.Step
-    titles: tuple[str, ...]
     warnings: tuple[str, ...]
     z: Mapping[str, Any]
 
@@ -69,11 +59,13 @@ def make(
     if reasons:
         raise Refusal(reasons)
     begun, first_line = split(record, head, line)
-    stands = _stands(record, facts)
+    stands = stands_at(record, facts)
     warnings = objections.warnings(record, facts, stands)
     warnings += differences(record, head)
-    safe_z = _safe_z(record, head.top_z or 0.0, facts)
-    strip = _strip(record, head, facts)
+    safe_z = safe_height(record, head.top_z or 0.0, facts)
+    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+    printed = head.first_extrusion is not None
+    strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part: the nozzle is purged in"
@@ -87,30 +79,16 @@ def make(
     )  # fmt: skip
     return Plan(
         tuple(steps.build(begun, facts, stands, strip, safe_z)),
-        tuple(lines), first_line, begun.fraction, tuple(warnings), _z(facts, stands),
+        tuple(lines), first_line, begun.fraction, tuple(warnings), z_of(facts, stands),
     )  # fmt: skip
 
 
-def outline(record: Record, job: Job, facts: Facts) -> Outline:
-    """Raises Refusal, for every reason that does not need the file."""
-    reasons = objections.refusals(record, job, facts)
-    if reasons:
-        raise Refusal(reasons)
-    stands = _stands(record, facts)
-    strip = purge.in_the_air((*facts.axis_minimum[:2], *facts.axis_maximum[:2]))
-    todo = steps.build(record, facts, stands, strip, _safe_z(record, 0.0, facts))
-    return Outline(
-        todo[0], tuple(step.title for step in todo),
-        tuple(objections.warnings(record, facts, stands)), _z(facts, stands),
-    )  # fmt: skip
-
-
-def _z(facts: Facts, stands: rotor.Rest) -> dict[str, Any]:
+def z_of(facts: Facts, stands: rotor.Rest) -> dict[str, Any]:
     return {"measured": facts.measures_z, "estimate": stands.z,
-            "bound": stands.bound, "counted": stands.counted}  # fmt: skip
+            "bound": stands.bound, "apart": stands.apart}  # fmt: skip
 
 
-def _stands(record: Record, facts: Facts) -> rotor.Rest:
+def stands_at(record: Record, facts: Facts) -> rotor.Rest:
     """Where the nozzle stands now, before anything moves."""
     if facts.toolhead_z is not None:
         return rotor.Rest(facts.toolhead_z, {}, 0.0)
@@ -121,19 +99,7 @@ def _stands(record: Record, facts: Facts) -> rotor.Rest:
     return rotor.rest(z, record.z_range or (z, z), record.z_phases, facts.z_motors)
 
 
-def _strip(record: Record, head: Head, facts: Facts) -> purge.Strip:
-    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
-    x, y, _ = record.state["coordinates"]["homing_origin"]
-    box = head.printed_box
-    if box is not None:
-        box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
-    elif head.first_extrusion is not None:
-        # Something was printed, and nobody knows where.
-        return purge.in_the_air(bed)
-    return purge.choose(bed, box)
-
-
-def _safe_z(record: Record, top_z: float, facts: Facts) -> float:
+def safe_height(record: Record, top_z: float, facts: Facts) -> float:
     """Of the motors: above everything printed, as far as the machine goes."""
     top = top_z + record.state["coordinates"]["homing_origin"][2]
     highest = max(top, record.motor_position(2), record.toolhead_z)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, purge, reconstruct, rotor, sequence
+from . import files, hooks, plan, purge, reconstruct, rotor, sequence
 from .facts import Facts
 from .gcode.scan import Head
 from .lineage import Pending
+from .outline import Outline
+from .outline import make as make_outline
 from .record import Phases
 from .settings import Settings
 from .steps import Step
@@ -56,7 +58,7 @@ class Ready:
     pending: Pending
     path: Path
     facts: Facts
-    outline: plan.Outline
+    outline: Outline
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ async def facts(
         for name in names
         if name.split()[0] in ("fan", "fan_generic")
     }
+    own = settings.get("power_loss_recovery", {})
     return Facts(
         axis_minimum=(low[0], low[1], low[2]),
         axis_maximum=(high[0], high[1], high[2]),
@@ -118,8 +121,8 @@ async def facts(
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
-        z_strategy=z_strategy
-        or Settings.from_klippy(settings.get("power_loss_recovery", {})).z_strategy,
+        z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
+        hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 
 
@@ -162,8 +165,8 @@ async def check(
         in_thread(files.verify, root, pending.job, pending.record),
         facts(klippy, pending.record.extruder, z_strategy),
     )
-    outline = plan.outline(pending.record, pending.job, machine)
-    return Ready(pending, path, machine, outline)
+    todo = make_outline(pending.record, pending.job, machine)
+    return Ready(pending, path, machine, todo)
 
 
 async def examine(ready: Ready, in_thread: InThread) -> Prepared:
@@ -172,6 +175,7 @@ async def examine(ready: Ready, in_thread: InThread) -> Prepared:
     head, line = await in_thread(files.examine, ready.path, record.file_position)
     setup = await in_thread(files.setup, ready.path, head)
     made = plan.make(record, pending.job, head, line, ready.facts, setup)
+    made = hooks.insert(made, pending.job, record, head, ready.facts)
     return Prepared(pending, ready.path, head, made)
 
 
@@ -205,6 +209,7 @@ async def prepare_place(
     made = plan.make(
         record, source.job, found.head, found.line, machine, setup, found.rest
     )
+    made = hooks.insert(made, source.job, record, found.head, machine)
     pending = Pending(secrets.token_bytes(16), source.job, record)
     return Prepared(pending, source.path, found.head, made)
 

@@ -18,6 +18,7 @@ from .gcode.errors import GcodeError
 from .journal import JournalError
 from .layer_list import Layers
 from .lineage import Pending
+from .outline import Outline, of_plan
 from .record import Phases
 from .steps import Step
 
@@ -29,11 +30,6 @@ EXPECTED = (
     sequence.SequenceError, recovery.Interrupted, plan.Refusal, files.FileProblem,
     GcodeError,
 )  # fmt: skip
-
-
-def _outline(made: plan.Plan) -> plan.Outline:
-    titles = tuple(step.title for step in made.steps)
-    return plan.Outline(made.steps[0], titles, made.warnings, made.z)
 
 
 class Resumer:
@@ -133,7 +129,7 @@ class Resumer:
             except (plan.Refusal, files.FileProblem, GcodeError, OSError) as e:
                 raise self.server.error(f"Cannot resume: {e}", 409) from e
             self._check_still(pending)
-            outline = ready.outline if prepared is None else _outline(prepared.plan)
+            outline = ready.outline if prepared is None else of_plan(prepared.plan)
             if not dry_run:
                 self.component.close_offer()
                 self.component.last_error = ""
@@ -200,7 +196,7 @@ class Resumer:
     async def _carry_out(
         self,
         pending: Pending,
-        outline: plan.Outline,
+        outline: Outline,
         making: asyncio.Future[recovery.Prepared],
     ) -> None:
         total = len(outline.titles)
