@@ -134,6 +134,7 @@ ENDPOINTS = (
     Endpoint("enable", "POST", answers.Status, "save prints; remembered"),
     Endpoint("disable", "POST", answers.Status, "no longer save prints; remembered"),
 )  # fmt: skip
+BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 NOTIFICATIONS = {
     "plr_status_changed": "the status, as `status` answers it",
     "plr_resume_progress": "the step that a resume has come to",
