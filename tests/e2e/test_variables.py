@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +33,7 @@ def printer() -> Iterator[VirtualPrinter]:
     ) as printer:
         printer.power_on()
         for name, value in OWN.items():
-            printer.gcode(f"SAVE_VARIABLE VARIABLE={name} VALUE='{value!r}'")
+            printer.gcode(f"SAVE_VARIABLE VARIABLE={name} VALUE='{json.dumps(value)}'")
         printer.disk.settle(printer.data / "config" / "variables.cfg")
         printer.cut_power()
         printer.power_on()
