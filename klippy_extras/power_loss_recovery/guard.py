@@ -36,9 +36,12 @@ class Guard:
         self.original = self.kin.check_move
         self.kin.check_move = self._check_move
     def release(self):
-        """Klippy's position is the true one again, or why it cannot be."""
+        """The same as correct(), and all moves are allowed again."""
         self.kin.check_move = self.original
         self.original = None
+        return self.correct()
+    def correct(self):
+        """Make klippy's position the true one; returns why it cannot be."""
         if self.printer.is_shutdown():
             return "klippy was shut down"
         self.toolhead.flush_step_generation()

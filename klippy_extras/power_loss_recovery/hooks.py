@@ -36,6 +36,9 @@ class Hooks:
             logging.info("power_loss_recovery: running %s", name)
             self._check_known(script)
             self.gcode.run_script_from_command(script)
+            problem = self.guard.is_armed() and self.guard.correct()
+            if problem:
+                raise error(problem)
         except error as e:
             raise error("%s: %s" % (name, e))
     def _check_known(self, script):

@@ -320,12 +320,26 @@ def test_one_in_another_is_protected_by_the_outer_one() -> None:
         run(machine(hook=nested))
 
 
+def test_the_position_is_put_right_after_each_hook() -> None:
+    """So that the way up to the switches is known, and can be fast."""
+
+    def nested(m: Machine) -> None:
+        m.set_position([125.0, 20.0, 0.0], "xyz")
+        m.hooks.run("before_resume_gcode")
+        assert m.believed() == [125.0, 20.0, 30.0]
+
+    made = Machine(restart_gcode="HOOK", before_resume_gcode="HOME")
+    made.at["HOOK"] = lambda: nested(made)
+    run(made)
+    assert "HOME" in made.scripts
+
+
 def test_a_fault_of_ours_is_an_error_of_the_hook() -> None:
     def broken(m: Machine) -> None:
         m.steppers[0].get_mcu_position = None  # type: ignore[assignment,method-assign]
         m.move(125, 125, 30)
 
     made = machine(hook=broken)
-    made.hooks.guard.release = lambda: ""  # type: ignore[method-assign]
+    made.hooks.guard.correct = lambda: ""  # type: ignore[method-assign]
     with pytest.raises(CommandError, match="internal error"):
         run(made)
