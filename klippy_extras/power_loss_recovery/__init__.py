@@ -10,7 +10,7 @@
 import logging
 
 from . import commands, fans, hooks, marks, mesh, power_pin, stop, z_homing
-from . import z_phase
+from . import unattended, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -26,6 +26,7 @@ class PowerLossRecovery:
                 "power_loss_recovery: save_delay (%d) must be smaller than"
                 " history_size (%d)" % (save_delay, history_size))
         config.getint('max_writes_per_hour', 0, minval=0, maxval=14400)
+        unattended.check(config)
         config.getboolean('debug_mode', False)
         config.getchoice('z_strategy', {
             'auto': 'auto', 'measure': 'measure', 'assume': 'assume'}, 'auto')

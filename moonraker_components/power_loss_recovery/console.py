@@ -53,6 +53,11 @@ class Console:
                 await self.component.resumer.resume(
                     place=files.Place(**place) if place else None
                 )
+            elif command == "PLR_RESUME_FROM":
+                await self.component.attendant.resume_from()
+            elif command == "PLR_STOP_AUTO_RESUME":
+                if not self.component.attendant.auto.stop_asked():
+                    answer = "Nothing is about to be resumed by itself."
             elif command == "PLR_QUERY_SAVED_STATE":
                 answer = prompts.saved_state(self.component.status())
             else:

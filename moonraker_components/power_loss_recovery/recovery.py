@@ -32,6 +32,11 @@ KINEMATICS = (
 )  # fmt: skip
 # Of what klippy lets through at once (max_extrude_cross_section).
 CROSS_SECTION_SHARE = 0.8
+MOVED_SINCE = (
+    "Another print has run since, so the nozzle is not at the saved height any more."
+    " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
+    " way. Then resume."
+)
 G92_NOISE = 1e-4  # mm
 
 
@@ -163,6 +168,8 @@ async def check(
         in_thread(files.verify, root, pending.job, pending.record),
         facts(klippy, pending.record.extruder, z_strategy),
     )
+    if pending.aside and machine.toolhead_z is None:
+        raise plan.Refusal([MOVED_SINCE])
     outline = plan.outline(pending.record, pending.job, machine)
     return Ready(pending, path, machine, outline)
 

@@ -86,15 +86,18 @@ class Resumer:
 
     async def discard(self) -> None:
         with self._alone():
-            pending = self.tracker.pending
-            if pending is None or self.tracker.printing is not None:
+            waiting = self.component.attendant.waiting
+            if not waiting:
                 raise self.server.error("There is no interrupted print", 404)
             try:
-                await self.tracker.close(pending.job_id, "discarded")
+                await self.tracker.close(waiting[0].job_id, "discarded")
             except JournalError as e:
                 raise self.server.error(f"Not discarded: {e}", 500) from e
-            await self.eventloop.run_in_thread(files.remove_resume_files, self.gcodes)
-        self.component.close_offer()
+            if self.tracker.printing is None:
+                await self.eventloop.run_in_thread(
+                    files.remove_resume_files, self.gcodes
+                )
+        self.component.attendant.discarded()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -135,7 +138,7 @@ class Resumer:
             self._check_still(pending)
             outline = ready.outline if prepared is None else _outline(prepared.plan)
             if not dry_run:
-                self.component.close_offer()
+                self.component.attendant.answered()
                 self.component.last_error = ""
                 making: asyncio.Future[recovery.Prepared]
                 if prepared is None:

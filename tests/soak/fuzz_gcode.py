@@ -33,6 +33,7 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 # machine.  Quadratic time passes that with a few tens of kilobytes.
 FIXED_TIME, BYTE_TIME = 0.05, 40e-6
 BATCH = 2000
+FAR = 1e6  # mm; no machine goes there, and sums of such numbers are rounded
 
 LINES = [
     b"G1 X10 Y20 E.5 F1800", b"G1 Z.4", b"G0 F9000 X1.5 Y-2", b"G1 E-.8 F1800",
@@ -143,7 +144,7 @@ def disagreement(head: Head, data: bytes) -> str | None:
     except (Stopped, KeyError, ValueError, OverflowError):
         return None  # an undisturbed print would have stopped, or worse
     state = machine.state()
-    if not all(map(math.isfinite, (*machine.position, *machine.base))):
+    if not all(abs(value) < FAR for value in (*machine.position, *machine.base)):
         return None  # a move out of range
     pairs = [*zip(head.position[:3], state["gcode_position"], strict=True)]
     pairs.append((head.feedrate, state["f"]))

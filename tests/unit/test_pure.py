@@ -21,6 +21,7 @@ PURE = [
     "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
     "calibration.py", "meta_info.py", "hooks.py", "answers.py", "endpoints.py",
+    "interruption.py", "reading.py", "doubts.py", "dialogs.py", "unattended.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
@@ -102,7 +103,8 @@ def test_what_is_pure_is_listed() -> None:
         *GLUE, "calibration_file.py", "files.py", "journal.py", "journal_file.py",
         "journal_place.py", "keeper.py", "lineage.py", "recovery.py", "sequence.py",
         "stopped.py", "tracker.py", "trouble.py", "cli.py", "offline.py",
-        "elsewhere.py", "layer_list.py", "outages.py",
+        "elsewhere.py", "layer_list.py", "outages.py", "kept.py", "witness.py",
+        "offer.py", "attendant.py", "auto_resume.py", "bed_holder.py",
     }  # fmt: skip
     assert {path.name for path in COMPONENT.glob("*.py")} == shells | set(PURE)
 

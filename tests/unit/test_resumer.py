@@ -72,6 +72,25 @@ async def test_cancelled_in_any_step_it_is_safe_and_can_be_tried_again(
     assert bench.klippy.started
 
 
+@pytest.mark.parametrize("ticks", range(0, 120, 4))
+async def test_cancelled_at_whatever_moment_it_stops(
+    bench: Bench, ticks: int,  # noqa: F811
+) -> None:  # fmt: skip
+    await bench.plr.resumer.resume()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    try:
+        bench.plr.resumer.cancel_asked()
+    except ServerError:
+        await bench.ended()
+        assert bench.klippy.started
+        return
+    await bench.ended()
+    assert "stopped" in bench.plr.last_error and not bench.klippy.started
+    assert bench.klippy.status["extruder"].get("target", 0) == 0
+    assert bench.klippy.status["heater_bed"]["target"] == 0
+
+
 async def test_cancelled_while_it_heats_it_is_cold(bench: Bench) -> None:  # noqa: F811
     bench.klippy._heat = lambda name, target: bench.klippy.status[name].update(  # type: ignore[method-assign]
         target=target
