@@ -13,8 +13,9 @@ import logging
 TOLERANCE = .1
 
 class Guard:
-    def __init__(self, printer):
+    def __init__(self, printer, debug):
         self.printer = printer
+        self.debug = debug
         self.kin = self.toolhead = self.original = None
         self.is_paused = self.motors_off = False
         handler = printer.register_event_handler
@@ -64,8 +65,8 @@ class Guard:
             # Up to v0.12
             axes = tuple(['xyz'.index(a) for a in axes])
         self.toolhead.set_position(position, homing_axes=axes)
-        logging.info("power_loss_recovery: klippy's position was shifted by"
-                     " %s, and is put right", shift)
+        self.debug("a hook has shifted klippy's position by %s: put right"
+                   % (', '.join(['%.3f' % (d,) for d in shift]),))
         return ""
     # What changes what is known
     def stand_by(self):

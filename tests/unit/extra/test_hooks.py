@@ -46,7 +46,8 @@ class Machine(Printer):
         self.homed = "xyz"
         self.checked = 0
         self.objects["toolhead"] = self
-        self.hooks = Hooks(Config(self, hooks))
+        self.said: list[str] = []
+        self.hooks = Hooks(Config(self, hooks), self.said.append)
         self.place(125.0, 20.0, 30.0)
         self.scripts.clear()
 
@@ -192,6 +193,8 @@ def test_a_position_that_was_made_up_does_not_deceive_it() -> None:
     made = machine(hook=lie)
     run(made)
     assert made.true() == [125.0, 125.0, 35.0] == made.believed()
+    assert made.said[0] == "restart_gcode: HOOK"
+    assert "shifted klippy's position by 0.000, 0.000, 30.000" in made.said[1]
 
 
 def test_a_made_up_position_and_a_way_into_the_part() -> None:
