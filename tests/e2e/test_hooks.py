@@ -98,7 +98,8 @@ class Bench:
         time.sleep(1.0)
         return str(e.value)
 
-    def check_safe(self) -> None:
+    def check_safe(self, doubt: float = 0.05) -> None:
+        """doubt: of klippy's Z, mm; the gantry has sagged until it is measured."""
         printer = self.printer
         heaters = printer.objects("extruder", "heater_bed", "toolhead")
         assert heaters["extruder"]["target"] == heaters["heater_bed"]["target"] == 0
@@ -107,7 +108,7 @@ class Bench:
         assert printer.get("/server/plr/status")["state"] == "interrupted"
         if "z" in heaters["toolhead"]["homed_axes"]:
             believed = heaters["toolhead"]["position"][:3]
-            assert believed == pytest.approx(state["nozzle"], abs=0.3)
+            assert believed == pytest.approx(state["nozzle"], abs=doubt)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def bench(part: Path) -> Iterator[Bench]:
 def test_a_hook_before_the_homing_of_z_is_named(bench: Bench) -> None:
     why = bench.try_to_resume(BEFORE="throws")
     assert "before_resume_gcode: Move out of range" in why
-    bench.check_safe()
+    bench.check_safe(doubt=2.0)
 
 
 @pytest.mark.parametrize(("kind", "said"), [
