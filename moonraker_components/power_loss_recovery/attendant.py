@@ -80,6 +80,7 @@ class Attendant:
     def answered(self) -> None:
         """A resume or a print begins."""
         self._asked = None
+        self.bed.finish()
         self._stop()
 
     def discarded(self) -> None:
