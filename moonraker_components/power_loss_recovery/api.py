@@ -1,14 +1,14 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""What can be asked of us: the endpoints, and the PLR_ commands of klippy."""
+"""What can be asked of us over Moonraker: the endpoints."""
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from moonraker.common import RequestType
 
-from . import answers, files, prompts, strict_http
+from . import answers, files, strict_http
 from .endpoints import ENDPOINTS, BadRequest, Endpoint
 
 if TYPE_CHECKING:
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from .component import PowerLossRecovery
 
 Handler = Callable[["WebRequest"], Awaitable[Any]]
-ANSWERS = {
-    "PLR_ENABLE": "Prints are saved, so that they can be resumed.",
-    "PLR_DISABLE": "Prints are no longer saved. PLR_ENABLE turns it on again.",
-    "PLR_SAVE_PRINT_STATE": "Saving the state of the print.",
-    "PLR_RESET_PRINT_DATA": "The interrupted print is forgotten.",
-    "PLR_RESUME_PRINT": "Resuming the interrupted print.",
-}
 
 
 class Api:
@@ -35,7 +28,6 @@ class Api:
                 endpoint.path, RequestType[endpoint.method], self._handler(endpoint)
             )
             strict_http.install(server, endpoint.path)
-        server.register_remote_method("plr_command", self._handle_command)
         server.register_remote_method(
             "plr_calibrated", component.calibration.klippy_calibrated
         )
@@ -93,38 +85,3 @@ class Api:
     async def _disable(self) -> answers.Status:
         await self.component.set_enabled(False)
         return self.component.status()
-
-    # Commands
-
-    def _handle_command(self, command: str, params: Mapping[str, str]) -> None:
-        self.component.eventloop.create_task(self._run_command(command, params))
-
-    async def _run_command(self, command: str, params: Mapping[str, str]) -> None:
-        answer = ANSWERS.get(command, "")
-        try:
-            if command in ("PLR_ENABLE", "PLR_DISABLE"):
-                await self.component.set_enabled(command == "PLR_ENABLE")
-            elif command.startswith("PLR_SAVE_PRINT_STATE"):
-                self.component.tracker.save_now()
-            elif command == "PLR_RESET_PRINT_DATA":
-                await self.component.resumer.discard()
-            elif command == "PLR_RESUME_PRINT":
-                if params:
-                    raise self.server.error(
-                        f"{' '.join(params)}: only resuming from the saved place is"
-                        " possible so far"
-                    )
-                await self.component.resumer.resume()
-            elif command == "PLR_RESUME_FROM":
-                await self.component.attendant.resume_from()
-            elif command == "PLR_STOP_AUTO_RESUME":
-                if not self.component.attendant.auto.stop_asked():
-                    answer = "Nothing is about to be resumed by itself."
-            elif command == "PLR_QUERY_SAVED_STATE":
-                answer = prompts.saved_state(self.component.status())
-            else:
-                raise self.server.error(f"{command}: not known here")
-        except self.server.error as e:
-            answer = f"{command}: {e}"
-        if answer:
-            self.component.tell(answer)

@@ -22,9 +22,11 @@ from . import answers, interruption, journal_place, overview, prompts, stopped
 from .api import Api
 from .attendant import Attendant
 from .calibration_keeper import CalibrationKeeper
+from .console import Console
 from .endpoints import NOTIFICATIONS
 from .journal import Journal
 from .kept import Kept
+from .mesh_keeper import MeshKeeper
 from .outage_keeper import OutageKeeper
 from .resumer import Resumer
 from .settings import Settings
@@ -88,6 +90,8 @@ class PowerLossRecovery:
         self.subscription = SUBSCRIPTION
         self._register()
         self.api = Api(self)
+        self.console = Console(self)
+        self.mesh = MeshKeeper(self, NAMESPACE)
 
     def _warnings(self, path: str) -> list[str]:
         mounts = MOUNTS.read_text() if MOUNTS.exists() else ""

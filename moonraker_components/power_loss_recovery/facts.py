@@ -15,7 +15,8 @@ class Facts:
 
     toolhead_z: of the motors now, if klippy knows it (a resume that failed half way,
     or a klippy that was not restarted).  hotend: its temperature now.  fan_power:
-    max_power by fan.  purge_flow: mm of filament per mm of travel.
+    max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
+    the owner's G-code that are set.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -31,6 +32,7 @@ class Facts:
     purge_flow: float = purge.FLOW
     z_motors: Mapping[str, rotor.Motor] = field(default_factory=dict)
     z_strategy: str = "auto"
+    hooks: frozenset[str] = frozenset()
 
     @property
     def measures_z(self) -> bool:

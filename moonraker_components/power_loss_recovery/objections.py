@@ -8,8 +8,11 @@ from .facts import Facts
 from .record import Job, Record
 
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
-# Of a driver that cannot be read
-COUNTED = ", if the motor drivers never lost their power alone"
+# Of drivers that cannot be read
+APART = (
+    "; by {:.2f} mm if the board was restarted, or had power, apart from its motor"
+    " drivers"
+)
 
 
 def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
@@ -61,7 +64,8 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             found.append(
                 "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE)."
             )
-        doubt = f" (in doubt by {stands.bound:.2f} mm{COUNTED * stands.counted})"
+        apart = "" if stands.apart is None else APART.format(stands.apart)
+        doubt = f" (in doubt by {stands.bound:.2f} mm{apart})"
         found.append(
             f"Z is taken from the record{doubt if stands.bound else ''}, not measured."
             " If the gantry or the bed has moved since, the nozzle will be at the wrong"

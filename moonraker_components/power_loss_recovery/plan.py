@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import objections, prologue, purge, rotor, steps
+from . import hooks, objections, prologue, purge, rotor, steps
 from .begun import split
 from .disagree import differences
 from .facts import Facts
@@ -30,7 +30,7 @@ class Refusal(Exception):
 @dataclass(frozen=True)
 class Plan:
     """z: "measured", and "estimate" and "bound" in mm: where the nozzle is believed
-    to stand before anything moves, and how wrong that can be; "counted" as in
+    to stand before anything moves, and how wrong that can be; "apart" as in
     rotor.Rest."""
 
     steps: tuple[steps.Step, ...]
@@ -73,12 +73,15 @@ def make(
     warnings = objections.warnings(record, facts, stands)
     warnings += differences(record, head)
     safe_z = _safe_z(record, head.top_z or 0.0, facts)
-    strip = _strip(record, head, facts)
+    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+    printed = head.first_extrusion is not None
+    strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part: the nozzle is purged in"
             " the air at a corner, above the part. Take the filament away."
         )
+    todo = steps.build(begun, facts, stands, strip, safe_z)
     lines = prologue.build(
         begun, safe_z - origin[2],
         head.object_definitions, facts.objects,
@@ -86,7 +89,7 @@ def make(
         facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
     return Plan(
-        tuple(steps.build(begun, facts, stands, strip, safe_z)),
+        tuple(hooks.insert(todo, job, record, head, facts)),
         tuple(lines), first_line, begun.fraction, tuple(warnings), _z(facts, stands),
     )  # fmt: skip
 
@@ -98,7 +101,8 @@ def outline(record: Record, job: Job, facts: Facts) -> Outline:
         raise Refusal(reasons)
     stands = _stands(record, facts)
     strip = purge.in_the_air((*facts.axis_minimum[:2], *facts.axis_maximum[:2]))
-    todo = steps.build(record, facts, stands, strip, _safe_z(record, 0.0, facts))
+    plain = steps.build(record, facts, stands, strip, _safe_z(record, 0.0, facts))
+    todo = hooks.insert(plain, job, record, None, facts)
     return Outline(
         todo[0], tuple(step.title for step in todo),
         tuple(objections.warnings(record, facts, stands)), _z(facts, stands),
@@ -107,7 +111,7 @@ def outline(record: Record, job: Job, facts: Facts) -> Outline:
 
 def _z(facts: Facts, stands: rotor.Rest) -> dict[str, Any]:
     return {"measured": facts.measures_z, "estimate": stands.z,
-            "bound": stands.bound, "counted": stands.counted}  # fmt: skip
+            "bound": stands.bound, "apart": stands.apart}  # fmt: skip
 
 
 def _stands(record: Record, facts: Facts) -> rotor.Rest:
@@ -119,18 +123,6 @@ def _stands(record: Record, facts: Facts) -> rotor.Rest:
         # A gantry on belts sags: its rotors have turned.
         return rotor.Rest(z, {}, 0.0)
     return rotor.rest(z, record.z_range or (z, z), record.z_phases, facts.z_motors)
-
-
-def _strip(record: Record, head: Head, facts: Facts) -> purge.Strip:
-    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
-    x, y, _ = record.state["coordinates"]["homing_origin"]
-    box = head.printed_box
-    if box is not None:
-        box = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
-    elif head.first_extrusion is not None:
-        # Something was printed, and nobody knows where.
-        return purge.in_the_air(bed)
-    return purge.choose(bed, box)
 
 
 def _safe_z(record: Record, top_z: float, facts: Facts) -> float:

@@ -7,6 +7,7 @@ true, the nozzle off the part with its filament pulled back.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .gcode.rewriter import commented
@@ -20,6 +21,8 @@ RETRACT = 0.8
 # Less is the rounding of relative E, added up over a print.
 RETRACT_NOISE = 0.01
 MIN_SPEED = 0.001
+# What a file's M106 P0, P1 and so on are called
+NUMBERED_FAN = re.compile(r"fan(\d*)")
 # More than Klipper's exclude_object lets through (initial_extrusion_moves), and even.
 EXCLUSION_MOVES = 6
 # What a record says, or the sequence has done before.
@@ -82,7 +85,7 @@ def build(
     current = record.state["objects"].get("current")
     if excluding and current:
         # After the way there: klippy leaves out all motion in an excluded object.
-        start_of = f"EXCLUDE_OBJECT_START NAME={_quoted(current)}"
+        start_of = f"EXCLUDE_OBJECT_START NAME={quoted(current)}"
         lines.append(commented(start_of, f"was being printed, {_source(record)}"))
     return lines
 
@@ -100,7 +103,7 @@ def _source(record: Record) -> str:
     return "from the file" if record.from_file else "from the saved state"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """As klippy's own splitting (shlex) undoes it."""
     return '"' + name.replace("\\", "\\\\") + '"'
 
@@ -111,7 +114,7 @@ def _settings(
     state, source = record.state, _source(record)
     profile = state["mesh"].get("profile")
     if profile in mesh_profiles and "bed_mesh" in objects:
-        yield f"BED_MESH_PROFILE LOAD={_quoted(profile)}", f"bed mesh, {source}"
+        yield f"BED_MESH_PROFILE LOAD={quoted(profile)}", f"bed mesh, {source}"
     x, y, z = state["coordinates"]["homing_origin"]
     yield (
         f"SET_GCODE_OFFSET X={x:.6f} Y={y:.6f} Z={z:.6f}",
@@ -144,7 +147,7 @@ def _settings(
 def _excluded(record: Record) -> Iterator[Command]:
     for name in record.state["objects"].get("excluded") or ():
         yield (
-            f"EXCLUDE_OBJECT NAME={_quoted(name)}",
+            f"EXCLUDE_OBJECT NAME={quoted(name)}",
             f"had been excluded, {_source(record)}",
         )
 
@@ -152,8 +155,17 @@ def _excluded(record: Record) -> Iterator[Command]:
 def _fans(
     record: Record, objects: frozenset[str], power: Mapping[str, float]
 ) -> Iterator[Command]:
+    macro = any(name.lower() == "gcode_macro m106" for name in objects)
     for name, value in record.state["fans"].items():
-        speed = min(value / (power.get(name) or 1.0), 1.0)
+        number = NUMBERED_FAN.fullmatch(name) if record.from_file else None
+        if number is not None and (macro or "fan" in objects):
+            # Klipper's own M106 knows one fan and no P: the last one wins.
+            which = f" P{number[1]}" if number[1] else ""
+            yield f"M106{which} S{value * 255:.2f}", "fan, from the file"
+            continue
+        # What klippy tells has max_power in it.
+        most = 1.0 if record.from_file else power.get(name) or 1.0
+        speed = min(value / most, 1.0)
         if name not in objects:
             continue
         if name == "fan":

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, purge, reconstruct, rotor, sequence
+from . import files, hooks, plan, purge, reconstruct, rotor, sequence
 from .facts import Facts
 from .gcode.scan import Head
 from .lineage import Pending
@@ -110,6 +110,7 @@ async def facts(
         for name in names
         if name.split()[0] in ("fan", "fan_generic")
     }
+    own = settings.get("power_loss_recovery", {})
     return Facts(
         axis_minimum=(low[0], low[1], low[2]),
         axis_maximum=(high[0], high[1], high[2]),
@@ -123,8 +124,8 @@ async def facts(
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
-        z_strategy=z_strategy
-        or Settings.from_klippy(settings.get("power_loss_recovery", {})).z_strategy,
+        z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
+        hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 
 

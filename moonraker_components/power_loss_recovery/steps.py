@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from . import purge, rotor
 from .facts import Facts
-from .prologue import RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
+from .prologue import TRAVEL_SPEED, Z_SPEED
 from .record import Record
 
 # Frees a nozzle from most plastics without charring or dripping.
@@ -136,7 +136,6 @@ def _purge(
     height = purge.HEIGHT if facts.measures_z else purge.HEIGHT_UNTRUSTED
     if not strip.on_bed:
         height = safe_z
-    filament = max(strip.end_x - strip.x, strip.end_y - strip.y) * facts.purge_flow
     travel = Step(
         "travel", "Travel beside the part, above everything printed",
         "\n".join((
@@ -155,15 +154,7 @@ def _purge(
     )
     run = Step(
         "purge", "Purge and wipe beside the part",
-        "\n".join((
-            "G90", "M83", "G92 E0",
-            f"G1 Z{height:.3f} F{Z_SPEED * 2}",
-            f"G1 X{strip.end_x:.3f} Y{strip.end_y:.3f} E{filament:.3f} F900",
-            f"G1 E-{retraction(record):.5f} F{RETRACT_SPEED}",
-            f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}",
-            f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}",
-            "M400",
-        )),
+        "\n".join(purge.script(strip, height, safe_z, record, facts.purge_flow)),
         MOVE_TIMEOUT, lowest_z=min(height, safe_z),
     )  # fmt: skip
     return [travel, heat, run]

@@ -66,7 +66,7 @@ class Tracker:
         self.cause = NOTHING  # of the end that is coming, for what is saved now
         self._status: dict[str, dict[str, Any]] = {}
         self._wake = asyncio.Event()
-        self._force = False
+        self.asked = False  # for a save that is still to be done
         self._deaf = False  # klippy is gone: what still comes from it is old
         self._sessions = 0  # how often klippy went
         self._gone: Printing | None = None  # what it was printing
@@ -119,7 +119,7 @@ class Tracker:
             self._wake.set()
 
     def save_now(self) -> None:
-        self._force = self.printing is not None
+        self.asked = self.printing is not None
         self._wake.set()
 
     def commit(self, mark: Mapping[str, Any], reason: str) -> None:
@@ -225,7 +225,7 @@ class Tracker:
             elif extra.get("trouble"):
                 self.troubles.begin(f"The print is not being saved: {extra['trouble']}")
         elif self.printing is None:
-            self._force = False
+            self.asked = False
         elif (
             # A macro may reset the file before we see that it was cancelled.
             state in ("cancelled", "standby")
@@ -287,7 +287,7 @@ class Tracker:
             last, mark, self.settings.save_on_layer,
             not reading.measures_z(self.extra, self.settings),
         )  # fmt: skip
-        if self._force:
+        if self.asked:
             why = "asked"
         elif why is None and last is not None and paused:
             rest = reading.at_rest(self.extra)
@@ -332,7 +332,7 @@ class Tracker:
                 self._take_new_id(current)
             return
         if reason == "asked":
-            self._force = False
+            self.asked = False
         if not lineage.in_prologue(mark, current):
             self._last_mark = mark
         self.pacing.saved(started, self.keeper.latency, writes, reason)
@@ -355,7 +355,7 @@ class Tracker:
     async def _finish(self, reason: str) -> None:
         current = self.printing
         assert current is not None
-        self._force = False
+        self.asked = False
         self.history.clear()
         if self.pending is not None and self.pending.job_id == current.job_id:
             self.keeper.end(current.job_id, reason)

@@ -78,6 +78,7 @@ class Klipper(Moves):
         for name in ("parked", "furthest", "saved"):
             setattr(twin, name, dict(getattr(self, name)))
         twin.prints, twin.uses, twin.trace = [], [], None
+        twin.layer_lines = []
         return twin
 
     def after_power_cut(self) -> Klipper:

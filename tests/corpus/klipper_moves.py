@@ -57,7 +57,6 @@ class Moves(Settings):
         self.head = [0.0, 0.0, 0.0, 0.0]
         self.exclusion: Exclusion | None = None
         self.saved: dict[str, Any] = {}
-        self.offset = 0
         self.prints: list[int] = []
         self.uses: list[tuple[int, str, bool]] = []
         self.trace: list[Segment] | None = None
@@ -244,6 +243,8 @@ class Moves(Settings):
             self.do_ACTIVATE_EXTRUDER({"EXTRUDER": f"extruder{index or ''}"})
         else:
             self.note_command(f"T{index}", {}, f"T{index}")
+            # A macro has changed the filament: what comes is at the tip.
+            self.furthest[self.extruder] = self.head[3]
 
     def do_ACTIVATE_EXTRUDER(self, params: Params) -> None:
         name = params["EXTRUDER"]
@@ -278,11 +279,13 @@ class Moves(Settings):
         return self.exclusion is not None and self.exclusion.active(excluded)
 
     def do_G10(self, params: Params) -> None:
+        self.uses.append((self.offset, "firmware_retracted", True))
         if not self.firmware_retracted:
             self._firmware(-self.retraction["RETRACT_LENGTH"])
             self.firmware_retracted = True
 
     def do_G11(self, params: Params) -> None:
+        self.uses.append((self.offset, "firmware_retracted", True))
         if self.firmware_retracted:
             extra = self.retraction["UNRETRACT_EXTRA_LENGTH"]
             self._firmware(self.retraction["RETRACT_LENGTH"] + extra)

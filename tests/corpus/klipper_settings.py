@@ -29,7 +29,7 @@ RETRACTION = {
     "UNRETRACT_SPEED": 20.0,
 }
 # Kept as they were said: macros, and profiles that have no value to compare.
-MACROS = ("M141", "M191", "M900", "M572", "SKEW_PROFILE", "BED_MESH_PROFILE")
+MACROS = ("M900", "SKEW_PROFILE", "BED_MESH_PROFILE")
 
 
 class Settings:
@@ -54,6 +54,8 @@ class Settings:
         self.object: str | None = None
         self.m486: str | None = None
         self.info: dict[str, int | None] = {}
+        self.offset = 0
+        self.layer_lines: list[int] = []
         self.progress: str | None = None
         self.variables: dict[tuple[str, str], str] = {}
         self.macros: dict[str, str] = {}
@@ -118,6 +120,12 @@ class Settings:
         self._set_heater("heater_bed", number(params, "S", 0.0) or 0.0)
 
     do_M140 = do_M190 = _bed
+
+    def _chamber(self, params: Params) -> None:
+        # Not Klipper's: every macro of that name does this.
+        self._set_heater("chamber", number(params, "S", 0.0) or 0.0)
+
+    do_M141 = do_M191 = _chamber
 
     def do_SET_HEATER_TEMPERATURE(self, params: Params) -> None:
         self._set_heater(params["HEATER"], number(params, "TARGET", 0.0) or 0.0)
@@ -228,6 +236,7 @@ class Settings:
             value = number(params, key)
             if value is not None:
                 self.info = {**self.info, key: int(value)}
+                self.layer_lines.append(self.offset)
 
     def do_M73(self, params: Params) -> None:
         self.progress = params.get("P", self.progress)

@@ -422,8 +422,8 @@ async def test_turned_off_stays_off(bench: Bench) -> None:
 
 
 async def test_commands_are_answered_on_the_console(bench: Bench) -> None:
-    answers = await bench.command("PLR_RESUME_PRINT", LAYER="3")
-    assert any("LAYER" in line for line in answers) and bench.klippy.sent == []
+    answers = await bench.command("PLR_RESUME_PRINT", LAYER="0")
+    assert any("layer is" in line for line in answers) and bench.klippy.sent == []
     answers = await bench.command("PLR_RESET_PRINT_DATA")
     assert any("forgotten" in line for line in answers) and not bench.pending()
     answers = await bench.command("PLR_RESET_PRINT_DATA")

@@ -183,11 +183,13 @@ def test_without_switches_the_snap_of_the_rotors_is_taken_out() -> None:
     first = step(made, "lift").script.split("\n")[0]
     assert first == "_PLR_ASSUME_Z Z=0.3800 BELOW=stepper_z1:0.0400"
     assert made.z == {"measured": False, "estimate": pytest.approx(0.38),
-                      "bound": pytest.approx(0.008), "counted": False}  # fmt: skip
+                      "bound": pytest.approx(0.008), "apart": None}  # fmt: skip
     assert any("in doubt by 0.01 mm)" in w for w in made.warnings)
     counted = replace(motor, counted=True)
     made = make(rec, replace(facts, z_motors=dict.fromkeys(phases, counted)))
-    assert made.z["counted"] and any("lost their power" in w for w in made.warnings)
+    assert made.z["apart"] == pytest.approx(0.156)
+    said = "in doubt by 0.01 mm; by 0.16 mm if the board was restarted, or had power,"
+    assert any(said in w for w in made.warnings)
 
 
 @pytest.mark.parametrize(("strategy", "calibrated", "measured"), [

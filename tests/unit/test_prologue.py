@@ -234,6 +234,20 @@ def test_a_mesh_that_is_not_stored_is_not_asked_for() -> None:
     assert loaded[1] == 'BED_MESH_PROFILE LOAD="adaptive-1"'
 
 
+@pytest.mark.parametrize("name", ["fan", "gcode_macro m106"])
+def test_a_files_fans_are_set_as_the_file_did_and_in_its_order(name: str) -> None:
+    fans = {"fan": 1.0, "fan2": 0.5, "fan_generic aux": 0.5}
+    rec = record(from_file=True, state=state(fans=fans))
+    lines = texts(build(
+        rec, 5.0, [], frozenset({name, "fan_generic aux"}), False,
+        fan_power={"fan": 0.5, "fan_generic aux": 0.5},
+    ))  # fmt: skip
+    assert [line for line in lines if "M106" in line or "FAN" in line] == [
+        "M106 S255.00", "M106 P2 S127.50", "SET_FAN_SPEED FAN=aux SPEED=0.5000",
+    ]  # fmt: skip
+    assert not any("M106" in t for t in texts(build(rec, 5.0, [], frozenset(), False)))
+
+
 def test_fans_get_the_speed_that_was_asked_of_them() -> None:
     """klippy tells speed times max_power."""
     rec = record(state=state(fans={"fan": 0.4, "fan_generic my aux": 0.5}))

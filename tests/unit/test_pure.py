@@ -20,8 +20,8 @@ PURE = [
     "objections.py", "prompts.py", "purge.py",
     "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
-    "calibration.py", "answers.py", "endpoints.py", "interruption.py", "reading.py",
-    "doubts.py", "dialogs.py", "unattended.py",
+    "calibration.py", "meta_info.py", "hooks.py", "answers.py", "endpoints.py",
+    "interruption.py", "reading.py", "doubts.py", "dialogs.py", "unattended.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
@@ -91,9 +91,9 @@ def test_the_core_stands_on_the_core_only() -> None:
 
 
 GLUE = {
-    "__init__.py", "api.py", "calibration_keeper.py", "component.py",
-    "job_history.py", "outage_keeper.py", "overview.py", "resumer.py",
-    "strict_http.py",
+    "__init__.py", "api.py", "calibration_keeper.py", "component.py", "console.py",
+    "job_history.py", "mesh_keeper.py", "outage_keeper.py", "overview.py",
+    "resumer.py", "strict_http.py",
 }  # fmt: skip
 
 
@@ -124,7 +124,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "collections", "json", "logging", "math", "re", "sys", "time",
+    "binascii", "collections", "contextlib", "json", "logging", "math", "re", "sys",
+    "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}

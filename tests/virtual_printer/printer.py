@@ -194,7 +194,11 @@ class VirtualPrinter:
     # Processes
 
     def _spawn(self, command: list[str], log: str) -> subprocess.Popen:
-        env = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONPATH=str(self.tree.root))
+        # ~/printer_data is ours
+        env = dict(
+            os.environ, HOME=str(self.root), PYTHONUNBUFFERED="1",
+            PYTHONPATH=str(self.tree.root),
+        )  # fmt: skip
         env.update(self.disk.environment())
         out = open(self.data / "logs" / log, "ab")
         with out:

@@ -7,6 +7,7 @@ error of its own, and no resume knows it.
 """
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ POWER_ON = "power on"
 FIRMWARE_RESTART = "firmware restart"
 KLIPPY_RESTART = "firmware restart, klippy restart"
 DRIVERS_OFF = "drivers switched off and on"
+# In the warning, as the owner reads it.
+DOUBT = re.compile(
+    r"\(in doubt by ([\d.]+) mm(?:; by ([\d.]+) mm if the board was restarted, or had"
+    r" power, apart from its motor drivers)?\)"
+)
 LIFT_TIMEOUT = 60.0
 BEFORE_LIFT = ("bed", "soften", "lift")
 # FORCE_MOVE can do no less than a step.
@@ -55,19 +61,34 @@ STEP_MM = 0.0025
 class Outcome:
     """All in mm.  z: error of the nozzle's height over the middle of the bed;
     worst: the same over the bed's corners.  bound: how large the owner was told
-    that it may be.  cut: seconds after the first plastic."""
+    that it may be.  apart: the same if the board was once restarted or powered apart
+    from its drivers, None if that was not said.  cut: seconds after the first
+    plastic."""
 
     z: float
     worst: float
     bound: float
+    apart: float | None
     estimate: float
     warnings: tuple[str, ...]
     cut: float
 
+    @property
+    def error(self) -> float:
+        return max(abs(self.z), self.worst)
+
+    @property
+    def told(self) -> tuple[float, ...]:
+        """The doubts in the words that the owner reads, rounded to 0.01."""
+        text = " ".join(self.warnings)
+        found = DOUBT.search(text)
+        return tuple(float(mm) for mm in found.groups() if mm) if found else ()
+
     def text(self) -> str:
+        apart = "" if self.apart is None else f" (apart {self.apart:.4f})"
         return (
             f"cut {self.cut:.2f} s: z {self.z:+.4f}, corners {self.worst:.4f},"
-            f" bound {self.bound:.4f}, estimate {self.estimate:.4f}"
+            f" bound {self.bound:.4f}{apart}, estimate {self.estimate:.4f}"
         )
 
 
@@ -117,6 +138,7 @@ class Trial:
             z=errors[-1],
             worst=max(abs(error) for error in errors[:-1]),
             bound=planned["z"]["bound"],
+            apart=planned["z"]["apart"],
             estimate=planned["z"]["estimate"],
             warnings=tuple(planned["warnings"]),
             cut=cut,

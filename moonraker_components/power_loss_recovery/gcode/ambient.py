@@ -169,6 +169,8 @@ def _put(
         return
     if key not in values and len(values) >= MAX_ENTRIES:
         raise LexError(f"more than {MAX_ENTRIES} heaters or fans", command.raw)
+    # In the order in which they were said last: see prologue.py
+    values.pop(key, None)
     values[key] = value
 
 
