@@ -181,7 +181,9 @@ class Resumer:
         return pending
 
     def _check_still(self, pending: Pending) -> None:
-        if self.tracker.pending is not pending or self.tracker.printing is not None:
+        now = self.tracker.pending
+        same = now is not None and now.job_id == pending.job_id
+        if not same or self.tracker.printing is not None:
             raise self.server.error("Cannot resume: a print was started", 409)
         if self.klippy_connection.state != KlippyState.READY:
             raise self.server.error("Klipper stopped meanwhile", 503)
