@@ -9,8 +9,8 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, power_pin, stop, z_homing
-from . import unattended, z_phase
+from . import commands, fans, hooks, marks, mesh, power_pin, stop, unattended
+from . import z_homing, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):

@@ -55,7 +55,7 @@ DOUBT = re.compile(
 )
 LIFT_TIMEOUT = 60.0
 RESTARTS, RESTART_TIMEOUT = 3, 20.0
-BEFORE_LIFT = ("bed", "soften", "lift")
+LIFT = "Lift the nozzle"
 # FORCE_MOVE can do no less than a step.
 STEP_MM = 0.0025
 
@@ -135,7 +135,7 @@ class Trial:
         outage.wait_offer(printer)
         planned = printer.post("/server/plr/resume", dry_run=True)
         printer.gcode("PLR_RESUME_PRINT")
-        self._wait_lifted()
+        self._wait_lifted(planned["steps"].index(LIFT) + 1)
         errors = [a - b for a, b in zip(self._errors(), before, strict=True)]
         return Outcome(
             z=errors[-1],
@@ -212,12 +212,13 @@ class Trial:
             raise PrinterError(f"Z moves while it is measured: {z:.3f}, {again:.3f}")
         return [height - z for height in bed]
 
-    def _wait_lifted(self) -> None:
+    def _wait_lifted(self, number: int) -> None:
+        """Until a step after this one, counted from 1, is carried out."""
         began = time.monotonic()
         while time.monotonic() - began < LIFT_TIMEOUT:
             status = self.printer.get("/server/plr/status")
             step = status["step"]
-            if step is not None and step["name"] not in BEFORE_LIFT:
+            if step is not None and step["number"] > number:
                 return
             if status["last_error"] and status["state"] != "resuming":
                 raise PrinterError(status["last_error"])
