@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from .steps import Step
 
@@ -64,9 +65,7 @@ async def run(
         try:
             report(index, step)
             await before(step)
-            await asyncio.wait_for(
-                _do(step, run_gcode, temperatures), step.timeout
-            )
+            await _within(step.timeout, _do(step, run_gcode, temperatures))
             await after(step)
         except asyncio.CancelledError:
             await make_safe(run_gcode)
@@ -79,6 +78,21 @@ async def run(
         except Exception as e:
             await make_safe(run_gcode)
             raise SequenceError(step, str(e)) from e
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """As asyncio.wait_for(), which before Python 3.12 forgets that it was cancelled
+    when the work is done in the same moment: the resume would go on."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise asyncio.TimeoutError
+        task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 async def _do(

@@ -46,6 +46,9 @@ class Component:
             insert_item=self._insert, get_item=self._get_item
         )
         self.klippy_apis = SimpleNamespace(run_gcode=self._run_gcode)
+        self.attendant = SimpleNamespace(
+            resume_from=self._fail, auto=SimpleNamespace(stop_asked=lambda: False)
+        )
         self.tell = self.told.append
         console.Console(self)  # type: ignore[arg-type]
         mesh_keeper.MeshKeeper(self, "plr")  # type: ignore[arg-type]
