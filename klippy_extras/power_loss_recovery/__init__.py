@@ -4,24 +4,13 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 #
 # Publishes which bytes of the printing file are in plastic (marks.py), homes
-# Z onto the Z+ switches (z_homing.py), and passes the PLR_ commands on to
-# Moonraker.  It reads and writes no file and decides nothing.
+# Z onto the Z+ switches (z_homing.py), runs the owner's hooks (hooks.py) and
+# passes the PLR_ commands on to Moonraker (commands.py).  It reads and writes
+# no file and decides nothing.
 import logging
 
-from . import marks, power_pin, stop, z_homing, z_phase
-
-REMOTE_METHOD = 'plr_command'
-# Commands that Moonraker carries out, and what HELP says about them
-REMOTE_COMMANDS = {
-    'PLR_ENABLE': "Save the state of prints, so that they can be resumed",
-    'PLR_DISABLE': "Stop saving the state of prints",
-    'PLR_SAVE_PRINT_STATE': "Save the state of the print now",
-    'PLR_SAVE_PRINT_STATE_WITH_LAYER':
-        "Save the state of the print at a layer change",
-    'PLR_QUERY_SAVED_STATE': "Show what is saved and what can be resumed",
-    'PLR_RESET_PRINT_DATA': "Forget the interrupted print",
-    'PLR_RESUME_PRINT': "Resume the print that was interrupted",
-}
+from . import commands, fans, hooks, marks, mesh, power_pin, stop, unattended
+from . import z_homing, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -30,7 +19,6 @@ class PowerLossRecovery:
         # Moonraker reads these through klippy's configfile object: here they
         # are checked, so that a bad value is refused with its range
         config.getfloat('save_interval', 1., minval=0., maxval=300.)
-        config.getboolean('save_on_layer', True)
         history_size = config.getint('history_size', 5, minval=2, maxval=20)
         save_delay = config.getint('save_delay', 2, minval=1, maxval=4)
         if save_delay >= history_size:
@@ -38,9 +26,8 @@ class PowerLossRecovery:
                 "power_loss_recovery: save_delay (%d) must be smaller than"
                 " history_size (%d)" % (save_delay, history_size))
         config.getint('max_writes_per_hour', 0, minval=0, maxval=14400)
-        config.getboolean('debug_mode', False)
-        config.get('part_cooling_fans', 'fan')
-        config.get('restart_gcode', '')
+        unattended.check(config)
+        self.debug_mode = config.getboolean('debug_mode', False)
         config.getchoice('z_strategy', {
             'auto': 'auto', 'measure': 'measure', 'assume': 'assume'}, 'auto')
         mark_interval = config.getfloat(
@@ -49,15 +36,17 @@ class PowerLossRecovery:
         self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
         self.power_pin = power_pin.PowerPin(config, self.marks)
-        self.z_homing = z_homing.ZHoming(config)
+        self.commands = commands.Commands(config, self.marks.note_layer)
+        self.mesh = mesh.Mesh(config, self.commands)
+        self.fans = fans.Fans(config)
+        self.hooks = hooks.Hooks(config, self.debug)
+        self.z_homing = z_homing.ZHoming(config, self.hooks)
         self.trouble = ""
         register = self.gcode.register_command
         register('PLR_Z_HOME', self.cmd_PLR_Z_HOME,
                  desc=self.cmd_PLR_Z_HOME_help)
         register('_PLR_ASSUME_Z', self.cmd_PLR_ASSUME_Z)
         register('_PLR_RESTORE_CALIBRATION', self.cmd_PLR_RESTORE_CALIBRATION)
-        for name, text in REMOTE_COMMANDS.items():
-            register(name, self.cmd_remote, desc=text)
         handler = self.printer.register_event_handler
         handler('klippy:ready', self._handle_ready)
         handler('klippy:shutdown', self.stop.note_shutdown)
@@ -77,6 +66,10 @@ class PowerLossRecovery:
                 "power_loss_recovery: this Klipper's virtual_sdcard looks"
                 " different: the saved place is approximate, and some"
                 " lines may be printed twice after a power loss.")
+    def debug(self, text):
+        logging.info("power_loss_recovery: %s", text)
+        if self.debug_mode:
+            self.gcode.respond_info("power_loss_recovery: " + text, log=False)
     cmd_PLR_Z_HOME_help = "Home Z on the Z+ switches: MODE=CALIBRATE|RESUME"
     def cmd_PLR_Z_HOME(self, gcmd):
         mode = gcmd.get('MODE', '').upper()
@@ -91,6 +84,8 @@ class PowerLossRecovery:
                 "PLR_Z_HOME: MODE must be CALIBRATE or RESUME, not '%s'"
                 % (gcmd.get('MODE', ''),))
         if heights is not None:
+            self.debug("PLR_Z_HOME %s: %s" % (
+                mode, self.z_homing.measure.last_result))
             gcmd.respond_info(text + ", ".join(
                 ["%s at %.3f" % (name, heights[name])
                  for name in sorted(heights)]))
@@ -108,23 +103,6 @@ class PowerLossRecovery:
     def cmd_PLR_RESTORE_CALIBRATION(self, gcmd):
         # Used by Moonraker, which keeps a second copy of the calibration
         self.z_homing.restore_calibration(gcmd)
-    def cmd_remote(self, gcmd):
-        webhooks = self.printer.lookup_object('webhooks')
-        command = gcmd.get_command()
-        try:
-            webhooks.call_remote_method(
-                REMOTE_METHOD, command=command,
-                params=dict(gcmd.get_command_parameters()))
-        except self.printer.command_error:
-            message = ("%s: Moonraker is not connected, or its"
-                       " [power_loss_recovery] is not loaded. See Moonraker's"
-                       " log." % (command,))
-            sd = self.printer.lookup_object('virtual_sdcard', None)
-            if sd is not None and sd.is_cmd_from_sd():
-                # A line of a printing file must not stop the print
-                gcmd.respond_info(message)
-                return
-            raise gcmd.error(message)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
         mark, z_motors = None, {}

@@ -81,6 +81,11 @@ class Marks:
         """Another file was loaded, or none."""
         self.job += 1
         self._forget()
+        if self.snapshot is not None:
+            self.snapshot.forget_layer()
+    def note_layer(self, layer, layer_height):
+        if self.snapshot is not None:
+            self._guarded(self.snapshot.note_layer, layer, layer_height)
     def note_shutdown(self):
         # The SD loop finishes its line and queues more: no longer true
         self.is_shutdown = True

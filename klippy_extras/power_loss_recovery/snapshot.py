@@ -17,6 +17,8 @@ PARTS_OF_COMMAND = {
     'M104': ('heaters',), 'M140': ('heaters',),
     'M73': ('progress',), 'M117': ('progress',),
     'SET_PRINT_STATS_INFO': ('progress',),
+    'PLR_SAVE_PRINT_STATE_WITH_LAYER': ('progress',),
+    'PLR_SAVE_PRINT_STATE': (),
     'G2': (), 'G3': (), 'G4': (), 'M400': (),
     'G90': ('coordinates',), 'G91': ('coordinates',), 'M82': ('coordinates',),
     'M83': ('coordinates',), 'G92': ('coordinates',), 'M220': ('coordinates',),
@@ -53,6 +55,8 @@ class Snapshot:
         self.exclude = lookup('exclude_object', None)
         self.print_stats = lookup('print_stats', None)
         self.display = lookup('display_status', None)
+        # What PLR_SAVE_PRINT_STATE_WITH_LAYER has told, and print_stats then
+        self.told, self.layer_then = {}, None
         self.state = {}
         self.refresh(ALL_PARTS, printer.get_reactor().monotonic())
     def refresh(self, parts, eventtime):
@@ -62,6 +66,17 @@ class Snapshot:
         for part in parts:
             state[part] = getattr(self, '_' + part)(eventtime)
         self.state = state
+    def note_layer(self, layer, layer_height):
+        told = {'layer': layer, 'layer_height': layer_height}
+        self.told = {k: told[k] for k in told if told[k] is not None}
+        self.layer_then = self._info().get('current_layer')
+    def forget_layer(self):
+        self.told = {}
+    def _info(self):
+        if self.print_stats is None:
+            return {}
+        eventtime = self.printer.get_reactor().monotonic()
+        return self.print_stats.get_status(eventtime).get('info') or {}
     def _coordinates(self, eventtime):
         # As gcode_move.get_status() has it, which is asked for at each G92
         # and costs four times as much
@@ -112,6 +127,12 @@ class Snapshot:
                    'layers': info.get('total_layer'),
                    'duration': st['print_duration'],
                    'filament': st['filament_used']}
+        if self.told:
+            if res.get('layer') != self.layer_then:
+                # The later one is right
+                self.told = {k: self.told[k] for k in self.told
+                             if k != 'layer'}
+            res.update(self.told)
         if self.display is not None:
             st = self.display.get_status(eventtime)
             res['message'] = st['message']

@@ -7,19 +7,18 @@
 # RESUME finds the switches again and puts each motor at its place below them.
 import logging
 
-from . import z_calibration, z_measure, z_motors, z_phase
+from . import hooks, z_calibration, z_measure, z_motors, z_phase
 
 STEPPERS = ('stepper_z', 'stepper_z1', 'stepper_z2', 'stepper_z3')
-TEMPLATES = ('before_calibrate_gcode', 'after_calibrate_gcode',
-             'before_resume_gcode', 'after_resume_gcode')
 # A wrong height would be in every later resume, so it is measured better
 CALIBRATE_SAMPLES = 3
 # Rotors stand less than one electrical cycle apart: 0.16 mm on a usual machine
 MAX_BELOW = 2.
 
 class ZHoming:
-    def __init__(self, config):
+    def __init__(self, config, owner_hooks):
         self.printer = config.get_printer()
+        self.hooks = owner_hooks
         self.gcode = self.printer.lookup_object('gcode')
         self.motors = z_motors.ZMotors(self.printer)
         self.measure = z_measure.ZMeasure(config, self.motors)
@@ -43,9 +42,6 @@ class ZHoming:
         self.fast_travel_z = config.getfloat(
             'fast_travel_upto_z_height', 0., minval=0.)
         self.z_position = config.getfloat('z_position', None, above=0.)
-        gcode_macro = self.printer.load_object(config, 'gcode_macro')
-        self.templates = {name: gcode_macro.load_template(config, name, '')
-                          for name in TEMPLATES}
     def _setup_pins(self, config):
         ppins = self.printer.lookup_object('pins')
         others = self._pins_of_others(config)
@@ -123,7 +119,7 @@ class ZHoming:
         self._check_available(gcmd)
         if not self._check_not_printing(gcmd, 'PLR_Z_HOME MODE=CALIBRATE'):
             return None
-        self._run_template('before_calibrate_gcode')
+        self.hooks.run('before_calibrate_gcode')
         if not self.motors.is_homed():
             raise gcmd.error(
                 "PLR_Z_HOME MODE=CALIBRATE: Z is not homed. Home the printer"
@@ -135,7 +131,7 @@ class ZHoming:
                 "power_loss_recovery: Moonraker is not connected. Until it is,"
                 " there is no second copy of the calibration, and a power loss"
                 " can take it.")
-        self._run_template('after_calibrate_gcode')
+        self.hooks.run('after_calibrate_gcode')
         return heights
     def _calibrate(self):
         motors = self.motors
@@ -162,9 +158,10 @@ class ZHoming:
         heights, problem = self.load_calibration()
         if heights is None:
             raise gcmd.error("PLR_Z_HOME MODE=RESUME: " + problem)
-        self._run_template('before_resume_gcode')
-        self._guarded(gcmd, self._resume, heights)
-        self._run_template('after_resume_gcode')
+        with self.hooks.protected(hooks.part_of(gcmd)):
+            self.hooks.run('before_resume_gcode')
+            self._guarded(gcmd, self._resume, heights)
+            self.hooks.run('after_resume_gcode')
         return heights
     def _resume(self, heights):
         found = self._find_switches(1)
@@ -231,7 +228,7 @@ class ZHoming:
             travel = max(self.z_position - z, 0.) + measure.max_adjustment
         return measure.measure(travel, fast, samples * measure.sample_size)
     def _level(self, found, heights, adjust):
-        """Bring all motors to one Z below the lowest switch; returns that Z.
+        """Bring all motors to one Z below their switches; returns that Z.
 
         found: {stepper: steps at its switch}; heights: {stepper: Z of that
         switch in a level machine}; adjust: {stepper: mm it goes higher}.
@@ -241,7 +238,9 @@ class ZHoming:
             # Klippy's motors stand on whole steps, the means do not
             steps = motors.positions()[name] - found[name]
             return heights[name] + motors.mm(name, steps) - adjust.get(name, 0.)
-        target = min(heights.values()) - self.measure.retract_dist
+        # A motor that goes higher must stay below its switch as well
+        target = min([heights[name] - max(adjust.get(name, 0.), 0.)
+                      for name in heights]) - self.measure.retract_dist
         deltas = {name: target - above(name) for name in heights}
         common = max(deltas.values())
         motors.move(common, speed)
@@ -254,14 +253,20 @@ class ZHoming:
     def _guarded(self, gcmd, action, *args):
         """Run action; if it fails, Z is unknown and no motor is left behind."""
         start = self.motors.positions()
+        guard, done = self.hooks.guard, False
+        guard.stand_by()
         try:
-            return action(*args)
+            result = action(*args)
+            done = True
+            return result
         except z_measure.ZHomingError as e:
             self._give_up(start)
             raise gcmd.error("PLR_Z_HOME: " + str(e))
         except self.printer.command_error:
             self._give_up(start)
             raise
+        finally:
+            guard.go_on(done)
     def _give_up(self, start):
         """Undo what bent the machine: as level or sagged as it was found."""
         motors, measure = self.motors, self.measure
@@ -282,11 +287,6 @@ class ZHoming:
             logging.exception("power_loss_recovery: after a failure")
         motors.forget_z()
     # Helpers
-    def _run_template(self, name):
-        script = self.templates[name].render().strip()
-        if script:
-            logging.info("power_loss_recovery: running %s", name)
-            self.gcode.run_script_from_command(script)
     def _check_available(self, gcmd):
         if not self.motors.endstops:
             raise gcmd.error(

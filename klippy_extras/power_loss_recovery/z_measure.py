@@ -181,7 +181,11 @@ class ZMeasure:
     def _sample(self, names, where):
         for attempt in range(self.probe_retries + 1):
             if attempt:
-                self._retract(names, self.sample_retract)
+                # A motor whose switch stayed open stands above it now
+                now = self.motors.positions()
+                above = max([0.] + [self.motors.mm(n, now[n] - where[n])
+                                    for n in names])
+                self._retract(names, self.sample_retract + above)
             now = self.motors.positions()
             distance = self.sample_retract + max(
                 [self.motors.mm(n, where[n] - now[n]) for n in names])

@@ -11,30 +11,40 @@ import contextlib
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import journal_place, prompts, stopped
+from . import answers, interruption, journal_place, overview, prompts, stopped
 from .api import Api
+from .attendant import Attendant
 from .calibration_keeper import CalibrationKeeper
+from .console import Console
+from .endpoints import NOTIFICATIONS
 from .journal import Journal
+from .kept import Kept
+from .mesh_keeper import MeshKeeper
+from .outage_keeper import OutageKeeper
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
+from .witness import Witness
 
 if TYPE_CHECKING:
     from moonraker.confighelper import ConfigHelper
 
 NAMESPACE = "power_loss_recovery"
 EXIT_TIMEOUT = 10.0
+MAX_ERRORS = 10
 MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
-    "print_stats": ["state", "filename"],
+    "print_stats": ["state", "filename", "message"],
+    "heater_bed": ["temperature", "target"],
     "toolhead": ["print_time", "estimated_print_time", "stalls"],
 }
 
@@ -60,6 +70,7 @@ class PowerLossRecovery:
         self.database.register_local_namespace(NAMESPACE)
         self.tracker = Tracker(
             journal=Journal(os.path.expanduser(path)),
+            kept=Kept(data / "plr" / "kept"),
             gcodes=gcodes,
             in_thread=self.eventloop.run_in_thread,
             clock=time.monotonic,
@@ -68,13 +79,19 @@ class PowerLossRecovery:
             changed=self.changed,
             tell=self.tell,
         )
+        self.witness = Witness(self.tracker)
         self.resumer = Resumer(self, gcodes, folder)
         self.calibration = CalibrationKeeper(self, folder)
+        self.attendant = Attendant(self)
+        self.outages = OutageKeeper(self)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
+        self.errors: deque[answers.Error] = deque(maxlen=MAX_ERRORS)
         self.subscription = SUBSCRIPTION
         self._register()
         self.api = Api(self)
+        self.console = Console(self)
+        self.mesh = MeshKeeper(self, NAMESPACE)
 
     def _warnings(self, path: str) -> list[str]:
         mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
@@ -85,8 +102,8 @@ class PowerLossRecovery:
 
     def _register(self) -> None:
         server = self.server
-        for name in ("status_changed", "resume_progress"):
-            server.register_notification(f"plr:plr_{name}")
+        for name in NOTIFICATIONS:
+            server.register_notification(f"plr:{name}")
         for event, handler in (
             ("klippy_started", self._handle_started),
             ("klippy_ready", self._handle_ready),
@@ -97,15 +114,18 @@ class PowerLossRecovery:
         server.register_remote_method("plr_power_loss", self._handle_power_loss)
 
     async def component_init(self) -> None:
-        enabled = await self.database.get_item(NAMESPACE, "enabled", True)
+        enabled = await self.remembered("enabled", True)
         self.tracker.enabled = enabled is not False
+        await self.outages.load()
         await self.tracker.load()
         await self.calibration.load()
         self.worker = self.eventloop.create_task(self.tracker.run())
 
     async def on_exit(self) -> None:
         # Here and not in close(): now klippy can still be told to cool down.
+        await self.attendant.leave()
         await self.resumer.stop(EXIT_TIMEOUT)
+        await self.witness.leaving()
 
     async def close(self) -> None:
         for task in (self.worker, self.resumer.task):
@@ -117,7 +137,10 @@ class PowerLossRecovery:
     # klippy comes and goes
 
     async def _handle_started(self, state: KlippyState) -> None:
-        if state == KlippyState.ERROR:
+        if state == KlippyState.SHUTDOWN:
+            found = self.witness.found_shut_down(state.message)
+            self.eventloop.create_task(found)
+        elif state == KlippyState.ERROR:
             self.eventloop.create_task(self.calibration.klippy_failed(state.message))
 
     async def _handle_ready(self) -> None:
@@ -126,7 +149,9 @@ class PowerLossRecovery:
 
     async def _attend(self) -> None:
         try:
-            config = await self.klippy_apis.query_objects({"configfile": ["settings"]})
+            config = await self.klippy_apis.query_objects(
+                {"configfile": ["settings"], "bed_mesh": ["profiles"]}
+            )
             settings = config["configfile"]["settings"]
             section = settings.get(NAMESPACE)
             if section is None:
@@ -148,9 +173,11 @@ class PowerLossRecovery:
         self.last_error = ""
         state = status.get("print_stats", {}).get("state")
         idle = state not in ("printing", "paused")
+        process = self.server.get_klippy_info().get("process_id")
+        await self.witness.came_back(process, idle)
+        self.attendant.klippy_ready(settings, config)
         await self.calibration.klippy_ready(self._z_homing(), settings, idle)
-        if self.tracker.pending is not None and idle:
-            self._offer()
+        await self.outages.klippy_ready(idle)
         self.changed()
 
     def _handle_update(self, status: dict[str, dict[str, Any]], _: float) -> None:
@@ -167,6 +194,8 @@ class PowerLossRecovery:
         return self.tracker.status_of(NAMESPACE).get("z_homing") or {}
 
     async def _handle_shutdown(self) -> None:
+        state = self.resumer.klippy_connection.state
+        self.tracker.klippy_gone(interruption.shutdown(state.message))
         await self._handle_gone()
         self.eventloop.create_task(self._note_stopped())
 
@@ -179,6 +208,7 @@ class PowerLossRecovery:
     async def _handle_gone(self) -> None:
         self.tracker.klippy_gone()
         self.resumer.cancel()
+        self.attendant.klippy_gone()
         self.changed()
 
     # Telling people
@@ -190,21 +220,14 @@ class PowerLossRecovery:
         for line in text.split("\n"):
             self.server.send_event("server:gcode_response", line)
 
-    def _offer(self) -> None:
-        pending = self.tracker.pending
-        if pending is not None:
-            lines = prompts.offer(pending.job, pending.record, time.time())
-            self._console("\n".join(lines))
-
-    def close_offer(self) -> None:
-        self._console("\n".join(prompts.close()))
-
     def set_error(self, text: str) -> None:
         self.last_error = text
+        self.errors.appendleft({"at": time.time(), "text": text})
         logging.info(f"power_loss_recovery: {text}")
         self.changed()
 
     def changed(self) -> None:
+        self.attendant.look()
         self.server.send_event("plr:plr_status_changed", self.status())
 
     def state(self) -> str:
@@ -217,34 +240,16 @@ class PowerLossRecovery:
             return "ending"
         return "idle" if self.tracker.pending is None else "interrupted"
 
-    def status(self) -> dict[str, Any]:
-        pending, printing = self.tracker.pending, self.tracker.printing
-        z_homing = self._z_homing()
-        record = None
-        # While another print is being prepared, what is kept is not of that print.
-        if pending is not None and (
-            printing is None or printing.job_id == pending.job_id
-        ):
-            record = prompts.details(
-                pending.job, pending.record, time.time(), self.tracker.boot_id
-            )
-        return {
-            "state": self.state(),
-            "enabled": self.tracker.enabled,
-            "record": record,
-            "calibration": prompts.calibration(
-                z_homing, time.time(), self.calibration.holds(z_homing)
-            ),
-            "step": self.resumer.step,
-            "last_save_reason": self.tracker.last_reason,
-            "saving": self.tracker.saving(),
-            "trouble": self.tracker.status_of(NAMESPACE).get("trouble")
-            or self.tracker.trouble,
-            "last_error": self.last_error,
-            "warnings": self.warnings,
-        }
+    def status(self) -> answers.Status:
+        return overview.build(self, time.time())
+
+    async def remembered(self, key: str, default: Any) -> Any:
+        return await self.database.get_item(NAMESPACE, key, default)
+
+    async def remember(self, key: str, value: Any) -> None:
+        await self.database.insert_item(NAMESPACE, key, value)
 
     async def set_enabled(self, enabled: bool) -> None:
-        await self.database.insert_item(NAMESPACE, "enabled", enabled)
+        await self.remember("enabled", enabled)
         self.tracker.enabled = enabled
         self.changed()

@@ -11,15 +11,22 @@ import logging
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from .gcode.ahead import Reach, reach
+from .gcode.ends import check_point, next_extrusion
+from .gcode.lexer import command_name
+from .gcode.markers import MAX_SETUP
+from .gcode.points import LayerPoint, by_number, by_z, points
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
-from .gcode.scan import Head, ScanError, scan
-from .gcode.stamp import Stamp
+from .gcode.scan import Head, ScanError, measured, scan, setup_lines
+from .gcode.stamp import Stamp, to_original
+from .gcode.temperatures import of_start_macro
+from .gcode.text import Data, check
 from .plan import Plan
 from .record import MAX_LINE_TEXT, Job, Record
 
@@ -54,13 +61,18 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
-def identify(root: Path, printed: str, started: float) -> Source:
-    """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
+def name_of(root: Path, printed: str) -> str:
+    """Below `root`, of the path that klippy opened.  Raises FileProblem."""
     try:
-        path = Path(printed).resolve()
-        name = path.relative_to(root.resolve()).as_posix()
+        return Path(printed).resolve().relative_to(root.resolve()).as_posix()
     except (ValueError, RuntimeError):
         raise FileProblem(f"{printed!r} is outside the G-code folder") from None
+
+
+def identify(root: Path, printed: str, started: float) -> Source:
+    """What klippy prints.  `printed`: the path it opened; started: epoch seconds."""
+    name = name_of(root, printed)
+    path = Path(printed).resolve()
     stamp = None
     if name.split("/")[0] == RESUME_FOLDER:
         with _open(path) as f:
@@ -74,6 +86,17 @@ def identify(root: Path, printed: str, started: float) -> Source:
     if stamp is not None and stamp.fingerprint != mark:
         raise FileProblem(f"{name} is no longer the file that was interrupted")
     return Source(Job(name, info.st_size, info.st_mtime, mark, started), path, stamp)
+
+
+def in_original(source: Source, place: Place) -> Place:
+    """A byte position of a resume file is one of its original.  Raises FileProblem."""
+    if source.stamp is None or place.position is None:
+        return place
+    try:
+        position = to_original(source.stamp, place.position)
+    except RewriteError as e:
+        raise FileProblem(str(e)) from e
+    return Place(source.stamp.file_position if position is None else position)
 
 
 def text_at(path: Path, file_position: int) -> str:
@@ -110,17 +133,103 @@ def verify(root: Path, job: Job, record: Record) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where to go on; exactly one of the three.  position: byte of the first line
+    still to be printed.  layer: counted from 1.  z: mm."""
+
+    position: int | None = None
+    layer: int | None = None
+    z: float | None = None
+
+
+def locate(data: Data, place: Place) -> int:
+    """The byte of that place.  Raises ScanError, also for what is no G-code."""
+    check(data, 0)
+    if place.position is not None:
+        return place.position
+    found = points(data)
+    if place.layer is not None:
+        return by_number(found, place.layer).file_position
+    if place.z is None:
+        raise ScanError("name a byte position, a layer or a height to go on at")
+    return by_z(found, place.z).file_position
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A place in a file of which nothing was saved.  rest: what is still to come."""
+
+    head: Head
+    line: bytes
+    temperatures: Mapping[str, float]
+    rest: Reach | None
+
+
 def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
     """What the file did before `file_position`, and the line there."""
-    with _open(path) as f:
-        if file_position >= os.fstat(f.fileno()).st_size:
+    with mapped(path) as (f, data):
+        if file_position >= len(data):
             raise FileProblem("The file had been printed to its end.")
+        head = measured(scan(data, file_position), data)
+        if next_extrusion(data, head) is None:
+            raise FileProblem(
+                "All plastic of the file had been laid: only its last commands are"
+                " missing. Discard it."
+            )
+        return head, line_at(f, file_position)
+
+
+def examine_place(path: Path, place: Place) -> Examined:
+    """Likewise, with all that a record would say; reads every move of the file."""
+    with mapped(path) as (f, data):
+        head = scan(data, locate(data, place))
+        check_point(data, head)
+        start = data[: min(head.first_extrusion or 0, MAX_SETUP)]
+        return Examined(
+            measured(head, data), line_at(f, head.end), of_start_macro(start),
+            reach(data, head.end),
+        )  # fmt: skip
+
+
+def layers(path: Path) -> list[LayerPoint]:
+    """The places that a person may choose from."""
+    with mapped(path) as (_, data):
+        return points(data)
+
+
+@contextmanager
+def mapped(path: Path) -> Iterator[tuple[BinaryIO, mmap.mmap]]:
+    """Raises FileProblem, also for what is found out about the content inside."""
+    with _open(path) as f:
+        if not os.fstat(f.fileno()).st_size:
+            raise FileProblem(f"{path.name} is empty.")
         with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                head = scan(data, file_position)
+                yield f, data
             except ScanError as e:
                 raise FileProblem(f"{path.name}: {e}") from e
-        return head, line_at(f, file_position)
+
+
+def setup(path: Path, head: Head) -> list[bytes]:
+    """The lines that the guide's INITIAL PRINTER SETUP placeholder asks to run again,
+    for the prologue; those left out are named in comments.
+
+    Only what sets something is run: of a start macro nobody knows whether it homes,
+    and the plan has heated, homed and purged already.  Objects are defined anyway.
+    """
+    with _open(path) as f:
+        start = f.read(head.markers.setup or 0)
+    try:
+        kept, dropped = setup_lines(start, head.markers)
+    except ScanError as e:
+        raise FileProblem(f"{path.name}: {e}") from e
+    if head.markers.setup is None:
+        return []
+    lines = [b"; What stands before INITIAL PRINTER SETUP:"]
+    lines += [line for line in kept if command_name(line) != "EXCLUDE_OBJECT_DEFINE"]
+    lines += [b"; not run, as it may move or heat: " + line for line in dropped]
+    return lines
 
 
 def write_resume_file(

@@ -180,7 +180,8 @@ def decode(data: bytes, index: int) -> Slot | None:
     return Slot(index, kind, sequence, job, geometry, payload, part)
 
 
-def _whole_jobs(slots: Sequence[Slot]) -> dict[JobName, bytes]:
+def whole_jobs(slots: Sequence[Slot]) -> dict[JobName, bytes]:
+    """The payloads of all jobs of which no part is missing."""
     parts: defaultdict[JobName, dict[int, bytes]] = defaultdict(dict)
     for slot in slots:
         if slot.kind is Kind.JOB:
@@ -196,7 +197,7 @@ def _whole_jobs(slots: Sequence[Slot]) -> dict[JobName, bytes]:
 
 def deciding(slots: Sequence[Slot]) -> tuple[list[Slot], bytes]:
     """The usable records of the newest lineage, newest first, and its job payload."""
-    jobs = _whole_jobs(slots)
+    jobs = whole_jobs(slots)
     usable = [slot for slot in slots
               if slot.kind in (Kind.MARK, Kind.CLOSED) and slot.job in jobs]
     if not usable:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from .answers import Saving
 from .settings import Settings
 
 # klippy sends status every 0.25 s: an interval is over when the next update
@@ -110,7 +111,7 @@ class Pacing:
         over = now - self.last_save >= interval - STATUS_PERIOD / 2
         return "interval" if over else None
 
-    def status(self, now: float) -> dict[str, Any]:
+    def status(self, now: float) -> Saving:
         """interval in seconds, None for saves at events only; why it is that long,
         in words; latency_ms of recent saves (mean); how many writes the last hour
         had; the event that waits for the limit of writes."""

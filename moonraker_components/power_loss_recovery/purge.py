@@ -1,10 +1,14 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""Where to purge: a strip of bed that the part does not touch."""
+"""Where to purge: a strip of bed that the part does not touch; and the purge."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
+from .record import Record
 
 Box = tuple[float, float, float, float]
 
@@ -18,6 +22,9 @@ FLOW = 0.2
 HEIGHT = 1.2
 # With an untrusted Z the bed may be nearer than thought.
 HEIGHT_UNTRUSTED = 5.0
+PURGE_SPEED = 900
+# Below Klipper's default max_extrude_only_distance of 50 mm
+LONGEST = 45.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,21 @@ class Strip:
     on_bed: bool
 
 
+def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
+    """The box of the motors, of one in the file's coordinates."""
+    if box is None:
+        return None
+    x, y = origin[:2]
+    return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+def beside(bed: Box, part: Box | None, printed: bool) -> Strip:
+    """Something may be printed of which nobody knows where it is."""
+    if part is None and printed:
+        return in_the_air(bed)
+    return choose(bed, part)
+
+
 def choose(bed: Box, part: Box | None) -> Strip:
     """The first free strip along an edge of the bed: front, rear, left, right."""
     for strip in _edges(bed):
@@ -44,6 +66,29 @@ def in_the_air(bed: Box) -> Strip:
     """At a corner, for want of a strip of bed that is known to be free."""
     x, y = bed[0] + EDGE, bed[1] + EDGE
     return Strip(x, y, min(x + LENGTH, bed[2]), y, on_bed=False)
+
+
+def script(
+    strip: Strip, height: float, safe_z: float, record: Record, flow: float
+) -> Iterator[str]:
+    """Purge at `height`, pull the filament back, wipe, rise.  flow: filament per mm
+    of travel, mm."""
+    filament = max(strip.end_x - strip.x, strip.end_y - strip.y) * flow
+    yield from ("G90", "M83", "G92 E0", f"G1 Z{height:.3f} F{Z_SPEED * 2}")
+    # As after a wipe tower's unloading: the strip is for what comes after it.
+    yield from _filament(max(record.retracted - RETRACT, 0.0))
+    yield f"G1 X{strip.end_x:.3f} Y{strip.end_y:.3f} E{filament:.3f} F{PURGE_SPEED}"
+    yield from _filament(-retraction(record))
+    yield f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}"
+    yield f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}"
+    yield "M400"
+
+
+def _filament(length: float) -> Iterator[str]:
+    """On the spot, in moves that klippy takes."""
+    count = math.ceil(abs(length) / LONGEST)
+    for _ in range(count):
+        yield f"G1 E{length / count:.5f} F{RETRACT_SPEED}"
 
 
 def _edges(bed: Box) -> Iterator[Strip]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .interruption import NOTHING, Cause
 from .payloads import RecordError, join, split
 
 MAX_POSITION = 10**15
@@ -18,6 +19,7 @@ MAX_MM = 100_000.0
 MAX_TIME = 1e10  # s, of the MCU's clock
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
+MAX_ATTEMPTS = 1000
 MAX_CYCLE = 4096  # four full steps of 1024 microsteps
 PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
          "progress")  # fmt: skip
@@ -72,9 +74,12 @@ class Record:
     saved_at: seconds since the epoch; boot_id: of the host's kernel.
     z_range: lowest and highest Z that the motors had and were about to have (mm).
     z_phases: of the Z motors at toolhead_z; see rotor.py.
+    from_file: nothing was saved; made of what the file says, see reconstruct.py.
     print_time: of the motors when this was so (s, klippy's clock).  queued: where
     klippy was ahead of them; nothing after it can have moved.  live_position: x, y, z
     of the motors at print_time (mm).  These three may be unknown.
+    cause: what was seen of the end.  attempts: how often heaters were turned on for
+    this print without a person's yes.
     """
 
     file_position: int
@@ -89,10 +94,12 @@ class Record:
     boot_id: str
     z_range: tuple[float, float] | None = None
     z_phases: Phases = field(default_factory=dict)
-
+    from_file: bool = False
     print_time: float | None = None
     queued: Queued | None = None
     live_position: tuple[float, ...] | None = None
+    cause: Cause = NOTHING
+    attempts: int = 0
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Record:
@@ -116,9 +123,12 @@ class Record:
             boot_id=_text(raw, "boot_id", 100),
             z_range=_z_range(raw.get("z_range")),
             z_phases=_z_phases(raw.get("z_phases") or {}),
+            from_file=raw.get("from_file") is True,
             print_time=_print_time(raw),
             queued=_queued(raw.get("queued")),
             live_position=_live_position(raw.get("live_position")),
+            cause=Cause.from_dict(raw.get("cause")),
+            attempts=_integer({"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS),
         )
 
     @property
@@ -150,6 +160,15 @@ class Record:
     @property
     def bed_target(self) -> float:
         return self.heaters.get("heater_bed", 0.0)
+
+    @property
+    def other_heaters(self) -> list[tuple[str, float]]:
+        """Names and targets of those that were on beside the bed and the tool."""
+        return [
+            (name, target)
+            for name, target in self.heaters.items()
+            if target > 0 and name not in (self.extruder, "heater_bed")
+        ]
 
 
 def _z_range(raw: Any) -> tuple[float, float] | None:

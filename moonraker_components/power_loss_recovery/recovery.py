@@ -7,16 +7,19 @@ import asyncio
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, plan, purge, rotor, sequence
+from . import files, hooks, plan, purge, reconstruct, rotor, sequence
+from .facts import Facts
 from .gcode.scan import Head
 from .lineage import Pending
 from .record import Phases
 from .settings import Settings
+from .steps import Step
 from .tracker import InThread
 
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
@@ -29,6 +32,11 @@ KINEMATICS = (
 )  # fmt: skip
 # Of what klippy lets through at once (max_extrude_cross_section).
 CROSS_SECTION_SHARE = 0.8
+MOVED_SINCE = (
+    "Another print has run since, so the nozzle is not at the saved height any more."
+    " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
+    " way. Then resume."
+)
 G92_NOISE = 1e-4  # mm
 
 
@@ -47,6 +55,25 @@ class Klippy:
 
 
 @dataclass(frozen=True)
+class Ready:
+    """A resume that nothing speaks against, before its file is read."""
+
+    pending: Pending
+    path: Path
+    facts: Facts
+    outline: plan.Outline
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the file says: before the saved place, there, and of its setup."""
+
+    head: Head
+    line: bytes
+    setup: list[bytes]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A resume that could start now."""
 
@@ -56,8 +83,13 @@ class Prepared:
     plan: plan.Plan
 
 
-async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
-    """The machine, from klippy.  Raises plan.Refusal if it is not as needed."""
+async def facts(
+    klippy: Klippy, extruder: str, z_strategy: str | None = None
+) -> Facts:
+    """The machine, from klippy.  Raises plan.Refusal if it is not as needed.
+
+    z_strategy: instead of the configured one.
+    """
     names = await klippy.list_objects()
     wanted: dict[str, list[str] | None] = {
         "toolhead": ["axis_minimum", "axis_maximum", "homed_axes", "position"],
@@ -87,7 +119,8 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         for name in names
         if name.split()[0] in ("fan", "fan_generic")
     }
-    return plan.Facts(
+    own = settings.get("power_loss_recovery", {})
+    return Facts(
         axis_minimum=(low[0], low[1], low[2]),
         axis_maximum=(high[0], high[1], high[2]),
         min_extrude_temp=float(settings[extruder].get("min_extrude_temp", 170.0)),
@@ -100,9 +133,8 @@ async def facts(klippy: Klippy, extruder: str) -> plan.Facts:
         fan_power=fans,
         purge_flow=_purge_flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
-        z_strategy=Settings.from_klippy(
-            settings.get("power_loss_recovery", {})
-        ).z_strategy,
+        z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
+        hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 
 
@@ -135,16 +167,71 @@ def _purge_flow(extruder: Mapping[str, Any]) -> float:
     return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
 
 
+async def check(
+    pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
+    z_strategy: str | None = None,
+) -> Ready:  # fmt: skip
+    """All checks that take no time, however long the file is.  Raises
+    files.FileProblem, plan.Refusal."""
+    path, machine = await asyncio.gather(
+        in_thread(files.verify, root, pending.job, pending.record),
+        facts(klippy, pending.record.extruder, z_strategy),
+    )
+    if pending.aside and machine.toolhead_z is None:
+        raise plan.Refusal([MOVED_SINCE])
+    outline = plan.outline(pending.record, pending.job, machine)
+    return Ready(pending, path, machine, outline)
+
+
+async def read(ready: Ready, in_thread: InThread) -> Found:
+    """The whole file, so this takes its time.  Raises files.FileProblem."""
+    position = ready.pending.record.file_position
+    head, line = await in_thread(files.examine, ready.path, position)
+    return Found(head, line, await in_thread(files.setup, ready.path, head))
+
+
+def planned(ready: Ready, found: Found) -> Prepared:
+    """The rest of the checks.  Raises plan.Refusal."""
+    pending, record, head = ready.pending, ready.pending.record, found.head
+    made = plan.make(
+        record, pending.job, head, found.line, ready.facts, found.setup
+    )
+    return Prepared(pending, ready.path, head, made)
+
+
 async def prepare(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread
 ) -> Prepared:
-    """Check everything; nothing moves.  Raises files.FileProblem, plan.Refusal."""
-    record = pending.record
-    path = await in_thread(files.verify, root, pending.job, record)
-    head, line = await in_thread(files.examine, path, record.file_position)
+    """Check everything; nothing moves.  Raises as check()."""
+    ready = await check(pending, root, klippy, in_thread)
+    return planned(ready, await read(ready, in_thread))
+
+
+async def prepare_place(
+    name: str, place: files.Place, root: Path, klippy: Klippy, in_thread: InThread,
+    temperatures: Mapping[str, float] | None = None, excluded: tuple[str, ...] = (),
+) -> Prepared:  # fmt: skip
+    """As prepare(), for a print of which nothing was saved.
+
+    name: below the gcodes root.  temperatures: for "extruder" and "heater_bed", what
+    the owner says of heaters that a macro sets.  excluded: names of objects.
+    Raises files.FileProblem, plan.Refusal, GcodeError.
+    """
+    path = files.inside(root, name)
+    source = await in_thread(files.identify, root, str(path), time.time())
+    place = files.in_original(source, place)
+    found = await in_thread(files.examine_place, source.path, place)
+    setup = await in_thread(files.setup, source.path, found.head)
+    objects = frozenset(await klippy.list_objects())
+    record = reconstruct.record(
+        found.head, found.line, objects, found.temperatures, temperatures, excluded
+    )
     machine = await facts(klippy, record.extruder)
-    made = plan.make(record, pending.job, head, line, machine)
-    return Prepared(pending, path, head, made)
+    made = plan.make(
+        record, source.job, found.head, found.line, machine, setup, found.rest
+    )
+    pending = Pending(secrets.token_bytes(16), source.job, record)
+    return Prepared(pending, source.path, found.head, made)
 
 
 async def _ignore(z: float, phases: Phases) -> None:
@@ -152,7 +239,8 @@ async def _ignore(z: float, phases: Phases) -> None:
 
 
 async def carry_out(
-    prepared: Prepared,
+    first: Step,
+    making: asyncio.Future[Prepared],
     root: Path,
     scratch: Path,
     klippy: Klippy,
@@ -162,48 +250,67 @@ async def carry_out(
 ) -> str:
     """Returns the name of the file that now prints.
 
+    first: the first step of the plan; if it is the bed's, it is done while the file
+    is read (`making`) and the resume file written.
     note_z is given, before and after each step that moves Z, where the motors would
     be found if the power failed, never higher than they are, and their phases.
-    Raises sequence.SequenceError, files.FileProblem, OSError; the machine is safe
-    then and the record as it was.
+    Raises sequence.SequenceError, OSError, and what `making` raises; the machine is
+    safe then and the record as it was.
     """
-    pending, made = prepared.pending, prepared.plan
 
-    def write() -> str:
-        files.remove_resume_files(root)
-        return files.write_resume_file(
-            root, prepared.path, pending.job, pending.record, prepared.head, made,
-            secrets.token_hex(8), scratch,
-        )  # fmt: skip
+    async def write() -> str:
+        name: str = await in_thread(_write, await making, root, scratch)
+        return name
 
-    # The file is made while the machine heats.
-    writing = asyncio.ensure_future(in_thread(write))
+    writing = asyncio.ensure_future(write())
 
-    async def run_gcode(script: str) -> None:
-        _check_alone(await klippy.query({"print_stats": ["state"]}))
-        await klippy.run_gcode(script)
-
-    async def before(step: plan.Step) -> None:
+    def check_files() -> None:
         if writing.done():
             writing.result()
+
+    fresh = True
+
+    async def run_gcode(script: str) -> None:
+        nonlocal fresh
+        if not fresh:
+            _check_alone(await klippy.query({"print_stats": ["state"]}))
+        # The facts are from a moment ago: an answer takes up to a quarter of a second.
+        fresh = False
+        await klippy.run_gcode(script)
+
+    async def before(step: Step) -> None:
+        check_files()
         if step.lowest_z is not None:
             await note_z(step.lowest_z, {})
 
-    async def after(step: plan.Step) -> None:
+    async def after(step: Step) -> None:
         if step.lowest_z is not None:
             await _note_where(klippy, note_z)
 
     try:
+        if first.name != "bed":
+            # A nozzle that is soft must not stand on the part until the file is read.
+            await making
         await sequence.run(
-            made.steps, run_gcode, _reader(klippy, made), report, before, after
-        )
+            (first,), run_gcode, _reader(klippy, (first,), check_files), report,
+            before, after,
+        )  # fmt: skip
+        rest = (await _or_safe(making, run_gcode)).plan.steps[1:]
+        await sequence.run(
+            rest, run_gcode, _reader(klippy, rest, check_files), report, before,
+            after, done=1,
+        )  # fmt: skip
     except BaseException:
         await _note_where(klippy, note_z)
+        making.cancel()
         await asyncio.gather(writing, return_exceptions=True)
         await in_thread(files.remove_resume_files, root)
+        if making.done() and not making.cancelled():
+            # If the file is the reason, no step is.
+            making.result()
         raise
     try:
-        name: str = await writing
+        name = await writing
         _check_alone(await klippy.query({"print_stats": ["state"]}))
         await klippy.start_print(name)
     except BaseException:
@@ -214,15 +321,36 @@ async def carry_out(
     return name
 
 
+def _write(prepared: Prepared, root: Path, scratch: Path) -> str:
+    files.remove_resume_files(root)
+    return files.write_resume_file(
+        root, prepared.path, prepared.pending.job, prepared.pending.record,
+        prepared.head, prepared.plan, secrets.token_hex(8), scratch,
+    )  # fmt: skip
+
+
+async def _or_safe(
+    making: asyncio.Future[Prepared], run_gcode: sequence.RunGcode
+) -> Prepared:
+    try:
+        return await making
+    except BaseException:
+        await sequence.make_safe(run_gcode)
+        raise
+
+
 def _check_alone(status: Mapping[str, Any]) -> None:
     if status["print_stats"]["state"] in ("printing", "paused"):
         raise Interrupted("another print was started meanwhile")
 
 
-def _reader(klippy: Klippy, made: plan.Plan) -> sequence.ReadTemperatures:
-    names = {name for step in made.steps for name in step.wait}
+def _reader(
+    klippy: Klippy, steps: Sequence[Step], check_files: Callable[[], None]
+) -> sequence.ReadTemperatures:
+    names = {name for step in steps for name in step.wait}
 
     async def temperatures() -> dict[str, float]:
+        check_files()
         # A heater that somebody has turned off is left out.
         wanted: dict[str, list[str] | None] = {"print_stats": ["state"]}
         wanted |= {name: ["temperature", "target"] for name in names}

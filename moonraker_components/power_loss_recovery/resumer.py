@@ -6,22 +6,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moonraker.common import KlippyState
 
-from . import files, plan, recovery, sequence
+from . import answers, elsewhere, files, plan, recovery, sequence
 from .gcode.errors import GcodeError
 from .journal import JournalError
+from .lineage import Pending
+from .read_once import ReadOnce
 from .record import Phases
+from .steps import Step
 
 if TYPE_CHECKING:
     from .component import PowerLossRecovery
 
 START_TIMEOUT = 5.0
+EXPECTED = (
+    sequence.SequenceError, recovery.Interrupted, plan.Refusal, files.FileProblem,
+    GcodeError,
+)  # fmt: skip
+
+
+def _outline(made: plan.Plan) -> plan.Outline:
+    titles = tuple(step.title for step in made.steps)
+    return plan.Outline(made.steps[0], titles, made.warnings, made.z)
 
 
 class Resumer:
@@ -37,35 +49,58 @@ class Resumer:
         self.gcodes = gcodes
         self.scratch = scratch
         self.klippy_connection = self.server.lookup_component("klippy_connection")
+        self.places: ReadOnce[recovery.Found] = ReadOnce(self.eventloop.run_in_thread)
+        self.layers: ReadOnce[list[answers.Point]] = ReadOnce(
+            self.eventloop.run_in_thread
+        )
         apis = component.klippy_apis
         self.klippy = recovery.Klippy(
-            apis.run_gcode, apis.query_objects, apis.get_object_list, apis.start_print
+            apis.run_gcode, apis.query_objects, apis.get_object_list, self._start_print
         )
         self.task: asyncio.Task[None] | None = None
         self.busy = False
-        self.step: Mapping[str, Any] | None = None
+        self.ending = False  # it stops, or its print is being started
+        self.step: answers.Step | None = None
+
+    # Ending
 
     def cancel(self) -> None:
-        if self.task is not None:
+        """Klippy is gone, or Moonraker ends."""
+        # Twice would keep the machine from being made safe.
+        if self.task is not None and not self.ending:
+            self.ending = True
             self.task.cancel()
+
+    def cancel_asked(self) -> None:
+        """A person wants it."""
+        if self.task is None:
+            raise self.server.error("No resume is under way", 409)
+        if self.ending:
+            raise self.server.error(
+                "Too late: the resume is stopping, or its print begins", 409
+            )
+        self.cancel()
 
     async def stop(self, timeout: float) -> None:
         """Cancel, and give the machine `timeout` seconds to be made safe."""
         if self.task is not None:
-            self.task.cancel()
+            self.cancel()
             await asyncio.wait([self.task], timeout=timeout)
 
     async def discard(self) -> None:
         with self._alone():
-            pending = self.tracker.pending
-            if pending is None or self.tracker.printing is not None:
+            waiting = self.component.attendant.waiting
+            if not waiting:
                 raise self.server.error("There is no interrupted print", 404)
             try:
-                await self.tracker.close(pending.job_id, "discarded")
+                await self.tracker.close(waiting[0].job_id, "discarded")
             except JournalError as e:
                 raise self.server.error(f"Not discarded: {e}", 500) from e
-            await self.eventloop.run_in_thread(files.remove_resume_files, self.gcodes)
-        self.component.close_offer()
+            if self.tracker.printing is None:
+                await self.eventloop.run_in_thread(
+                    files.remove_resume_files, self.gcodes
+                )
+        self.component.attendant.discarded()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -78,24 +113,73 @@ class Resumer:
         finally:
             self.busy = False
 
-    async def resume(self, dry_run: bool = False) -> dict[str, Any]:
-        """Start to resume, and say what will be done.  Answers at once."""
+    # Resuming
+
+    async def resume(
+        self,
+        dry_run: bool = False,
+        place: files.Place | None = None,
+        z_strategy: str | None = None,
+    ) -> answers.Resume:
+        """Start to resume, and say what will be done.
+
+        place: instead of the saved one; z_strategy: instead of the configured one.
+        Answers at once, and reads the file while the machine heats, but for a dry run
+        or a place, which has to be found in the file first.
+        """
+        loop = asyncio.get_running_loop()
         with self._alone():
-            prepared = await self._prepare()
+            pending = self._pending()
+            try:
+                ready = await recovery.check(
+                    pending, self.gcodes, self.klippy, self.eventloop.run_in_thread,
+                    z_strategy,
+                )  # fmt: skip
+                prepared = await self._examined(ready, place, dry_run)
+            except (plan.Refusal, files.FileProblem, GcodeError, OSError) as e:
+                raise self.server.error(f"Cannot resume: {e}", 409) from e
+            self._check_still(pending)
+            outline = ready.outline if prepared is None else _outline(prepared.plan)
             if not dry_run:
-                self.component.close_offer()
+                self.component.attendant.answered()
                 self.component.last_error = ""
-                self.task = self.eventloop.create_task(self._carry_out(prepared))
+                making: asyncio.Future[recovery.Prepared]
+                if prepared is None:
+                    making = asyncio.ensure_future(self._planned(ready))
+                else:
+                    making = loop.create_future()
+                    making.set_result(prepared)
+                self.ending = False
+                self.task = self.eventloop.create_task(
+                    self._carry_out(pending, outline, making)
+                )
                 self.task.add_done_callback(self._resume_ended)
+                self.task.add_done_callback(lambda _: making.cancel())
                 self.component.changed()
         return {
-            "steps": [step.title for step in prepared.plan.steps],
-            "warnings": list(prepared.plan.warnings),
-            "z": prepared.plan.z,
+            "steps": list(outline.titles),
+            "warnings": list(outline.warnings),
+            "z": dict(outline.z),
             "dry_run": dry_run,
         }
 
-    async def _prepare(self) -> recovery.Prepared:
+    async def _examined(
+        self, ready: recovery.Ready, place: files.Place | None, dry_run: bool
+    ) -> recovery.Prepared | None:
+        in_thread = self.eventloop.run_in_thread
+        if place is not None:
+            return await elsewhere.prepare(ready, place, in_thread)
+        return await self._planned(ready) if dry_run else None
+
+    async def _planned(self, ready: recovery.Ready) -> recovery.Prepared:
+        in_thread = self.eventloop.run_in_thread
+        position = ready.pending.record.file_position
+        found = await self.places.get(
+            ready.path, position, lambda: recovery.read(ready, in_thread)
+        )
+        return recovery.planned(ready, found)
+
+    def _pending(self) -> Pending:
         pending = self.tracker.pending
         if self.klippy_connection.state != KlippyState.READY:
             raise self.server.error("Klipper is not ready: resume when it is", 503)
@@ -103,50 +187,90 @@ class Resumer:
             raise self.server.error("A print is running: nothing to resume", 409)
         if pending is None:
             raise self.server.error("There is no interrupted print to resume", 404)
-        try:
-            prepared = await recovery.prepare(
-                pending, self.gcodes, self.klippy, self.eventloop.run_in_thread
-            )
-        except (plan.Refusal, files.FileProblem, GcodeError, OSError) as e:
-            raise self.server.error(f"Cannot resume: {e}", 409) from e
-        if self.tracker.pending is not pending or self.tracker.printing is not None:
+        return pending
+
+    def _check_still(self, pending: Pending) -> None:
+        now = self.tracker.pending
+        same = now is not None and now.job_id == pending.job_id
+        if not same or self.tracker.printing is not None:
             raise self.server.error("Cannot resume: a print was started", 409)
         if self.klippy_connection.state != KlippyState.READY:
             raise self.server.error("Klipper stopped meanwhile", 503)
-        return prepared
 
-    async def _carry_out(self, prepared: recovery.Prepared) -> None:
-        total = len(prepared.plan.steps)
+    async def points(self) -> answers.Points:
+        """The layers of the interrupted print.  Reads the file, once."""
+        pending = self._pending()
+        try:
+            path = files.inside(self.gcodes, pending.job.name)
+            found = await self.layers.get(path, None, lambda: self._layers(path))
+        except (files.FileProblem, GcodeError, OSError) as e:
+            raise self.server.error(f"No layers: {e}", 409) from e
+        return {
+            "file": pending.job.name,
+            "saved": pending.record.file_position,
+            "points": found,
+        }
 
-        def report(index: int, step: plan.Step) -> None:
+    async def _layers(self, path: Path) -> list[answers.Point]:
+        return [
+            answers.Point(layer=at.number, z=at.z, file_position=at.file_position,
+                          share=at.share)
+            for at in await self.eventloop.run_in_thread(files.layers, path)
+        ]  # fmt: skip
+
+    async def _carry_out(
+        self,
+        pending: Pending,
+        outline: plan.Outline,
+        making: asyncio.Future[recovery.Prepared],
+    ) -> None:
+        total = len(outline.titles)
+
+        def report(index: int, step: Step) -> None:
             self.step = {"number": index + 1, "of": total, "name": step.name,
                          "title": step.title}  # fmt: skip
             self.component.tell(f"{index + 1} of {total}: {step.title}.")
             self.server.send_event("plr:plr_resume_progress", self.step)
 
-        async def note_z(z: float, phases: Phases) -> None:
-            await self.tracker.note_z(prepared.pending.job_id, z, phases)
+        def tell_rest(done: asyncio.Future[recovery.Prepared]) -> None:
+            if not done.cancelled() and done.exception() is None:
+                for warning in done.result().plan.warnings:
+                    if warning not in outline.warnings:
+                        self.component.tell(warning)
 
-        for warning in prepared.plan.warnings:
+        async def note_z(z: float, phases: Phases) -> None:
+            await self.tracker.note_z(pending.job_id, z, phases)
+
+        for warning in outline.warnings:
             self.component.tell(warning)
+        making.add_done_callback(tell_rest)
         await recovery.carry_out(
-            prepared, self.gcodes, self.scratch, self.klippy,
+            outline.first, making, self.gcodes, self.scratch, self.klippy,
             self.eventloop.run_in_thread, report, note_z,
         )  # fmt: skip
+        self.component.outages.ended(pending.job_id, "resumed")
         # Until the print is seen, nobody may discard what it comes from.
         until = time.monotonic() + START_TIMEOUT
         while self.tracker.printing is None and time.monotonic() < until:
             await asyncio.sleep(0.1)
 
+    async def _start_print(self, name: str) -> object:
+        # From here on a cancel would leave a print that runs without its heaters.
+        self.ending = True
+        pending = self.tracker.pending
+        if pending is not None:
+            self.component.outages.resuming(pending, name)
+        return await self.component.klippy_apis.start_print(name)
+
     def _resume_ended(self, task: asyncio.Task[None]) -> None:
         """However it ended: also when it was stopped before its first step."""
-        self.task, self.step = None, None
+        self.task, self.step, self.ending = None, None, False
         error = ""
         if task.cancelled():
             error = "The resume was stopped."
         elif (e := task.exception()) is not None:
             error = f"The resume failed: {e}"
-            if not isinstance(e, (sequence.SequenceError, recovery.Interrupted)):
+            if not isinstance(e, EXPECTED):
                 logging.info("power_loss_recovery: resume", exc_info=e)
         if error:
             self.component.set_error(error)

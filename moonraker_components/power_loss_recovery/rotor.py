@@ -23,6 +23,8 @@ from .record import Phases
 # A rotor rests up to this far from where the field points (friction, load), as a
 # share of an electrical cycle: a fifth of a full step.
 LAG = 1 / 20
+# Of a cycle, and a little: rounding does not decide between two places
+HALF = 0.500001
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,14 @@ class Rest:
     """z: of the highest motor, mm.  below: how far each stands below that.
 
     bound: how wrong any of it can be, mm, as long as nothing else moved the machine.
-    counted: that is true only if no driver lost its power while its board counted on.
+    apart: not None where a phase was counted: then `bound` holds only if the board was
+    always switched on and restarted together with the drivers; else this does, mm.
     """
 
     z: float
     below: Mapping[str, float]
     bound: float
-    counted: bool = False
+    apart: float | None = None
 
 
 def rest(
@@ -70,11 +73,14 @@ def rest(
         for name, motor in motors.items()
     }
     highest = max(place for place, _ in places.values())
+    bound = max(bound for _, bound in places.values())
+    counted = [name for name, m in motors.items() if m.counted and m.phase is not None]
+    apart = [_doubt(places[n][0], z, z_range, motors[n]) for n in counted]
     return Rest(
         highest,
         {name: highest - place for name, (place, _) in places.items()},
-        max(bound for _, bound in places.values()),
-        any(motor.counted and motor.phase is not None for motor in motors.values()),
+        bound,
+        max(apart) if max(apart, default=bound) > bound else None,
     )
 
 
@@ -92,14 +98,27 @@ def _place(
     if then is None or not known or then[1] != motor.cycle:
         # It may have stopped higher, but a nozzle that is believed too low hits
         # nothing.
-        return low + moved, cycle / 2 + high - low
+        place = low + moved
+        return place, _doubt(place, z, z_range, motor)
     assert then[0] is not None and motor.phase is not None
     at_power_up = motor.phase - motor.moved
     origin = z + (at_power_up - then[0]) * motor.step_dist
-    lowest = _rests(low, low, origin, cycle)
-    place = (lowest[0] + lowest[-1]) / 2
+    # Where a rotor that did not lag falls, of two such places the lower.  Few lag so
+    # much that they fall to the other one, and the middle would always be wrong.
+    place = origin + math.ceil((low - origin) / cycle - HALF) * cycle
     doubt = max(abs(r - place) for r in _rests(low, high, origin, cycle))
     return place + moved, doubt + LAG * cycle
+
+
+def _doubt(
+    place: float, z: float, z_range: tuple[float, float], motor: Motor
+) -> float:
+    """How wrong `place` can be when nothing is known of the phase."""
+    cycle = motor.cycle * motor.step_dist
+    stopped = place - motor.moved * motor.step_dist
+    low, high = min(z, z_range[0]), max(z, z_range[1])
+    # It lags twice: where it stood when it lost its power, and where it rests now.
+    return (0.5 + 2 * LAG) * cycle + max(stopped - low, high - stopped)
 
 
 def _rests(low: float, high: float, origin: float, cycle: float) -> list[float]:

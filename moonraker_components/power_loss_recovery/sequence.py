@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
-from .plan import Step
+from .steps import Step
 
 TEMPERATURE_PERIOD = 0.5
 ABORT_TIMEOUT = 60.0
@@ -52,17 +53,19 @@ async def run(
     report: Report,
     before: Around = nothing,
     after: Around = nothing,
+    done: int = 0,
 ) -> None:
-    """Raises SequenceError when a step fails; asyncio.CancelledError goes on to
-    the caller.  Either way the heaters are off and the nozzle is up, as far as
-    klippy still answers."""
-    for index, step in enumerate(steps):
+    """`done`: how many steps of the plan were run before these.
+
+    Raises SequenceError when a step fails; asyncio.CancelledError goes on to the
+    caller.  Either way the heaters are off and the nozzle is up, as far as klippy
+    still answers.
+    """
+    for index, step in enumerate(steps, done):
         try:
             report(index, step)
             await before(step)
-            await asyncio.wait_for(
-                _do(step, run_gcode, temperatures), step.timeout
-            )
+            await _within(step.timeout, _do(step, run_gcode, temperatures))
             await after(step)
         except asyncio.CancelledError:
             await make_safe(run_gcode)
@@ -75,6 +78,21 @@ async def run(
         except Exception as e:
             await make_safe(run_gcode)
             raise SequenceError(step, str(e)) from e
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, None]) -> None:
+    """As asyncio.wait_for(), which before Python 3.12 forgets that it was cancelled
+    when the work is done in the same moment: the resume would go on."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise asyncio.TimeoutError
+        task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
 
 
 async def _do(

@@ -3,10 +3,13 @@
 """Configs for PLR_Z_HOME: what klippy refuses when it starts, and what it takes."""
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.virtual_printer import z_trial
+from tests.virtual_printer import variants, z_trial
 from tests.virtual_printer.klippy_api import Klippy
+from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -38,6 +41,38 @@ def test_a_config_that_cannot_work_is_refused_at_start(case: str) -> None:
         klippy = Klippy(printer, ready=False)
         for word in words:
             assert word in klippy.info["state_message"]
+
+
+def test_a_delta_is_refused_by_name() -> None:
+    with VirtualPrinter(variant=variants.ONE_MOTOR) as printer:
+        path = printer.data / "config" / "printer.cfg"
+        text = re.sub(r"^position_m(in|ax):.*\n", "", path.read_text(), flags=re.M)
+        for axis, tower in zip("xyz", "abc", strict=True):
+            text = text.replace(
+                f"[stepper_{axis}]\n", f"[stepper_{tower}]\narm_length: 300\n"
+            )
+        path.write_text(text + "\n[printer]\nkinematics: delta\ndelta_radius: 150\n")
+        printer.power_on(moonraker=False, wait=False)
+        message = Klippy(printer, ready=False).info["state_message"]
+        assert "kinematics: delta" in message
+        assert "stepper_a moves X or Y as well as Z" in message
+
+
+@pytest.mark.parametrize(("kinematics", "refused"), [
+    ("hybrid_corexz", True), ("hybrid_corexy", False),
+])  # fmt: skip
+def test_of_the_hybrids_the_one_whose_z_motors_move_only_z_is_taken(
+    kinematics: str, refused: bool
+) -> None:
+    if prepare().is_package:
+        pytest.skip("PyPI's klippy cannot load these kinematics")
+    with VirtualPrinter(config=f"\n[printer]\nkinematics: {kinematics}\n") as printer:
+        printer.power_on(moonraker=False, wait=False)
+        info = Klippy(printer, ready=False).info
+        assert (info["state"] != "ready") == refused
+        if refused:
+            assert f"kinematics: {kinematics}" in info["state_message"]
+            assert "moves X or Y as well as Z" in info["state_message"]
 
 
 def test_a_motor_without_a_switch_is_refused_at_start() -> None:

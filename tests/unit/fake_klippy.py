@@ -122,7 +122,7 @@ class FakeKlippy:
                 self.toolhead["position"][2] = now + float(up[1])
             elif line == "G28 X Y":
                 self.toolhead["homed_axes"] = "xyz"
-            elif line == "PLR_Z_HOME MODE=RESUME":
+            elif line.startswith("PLR_Z_HOME MODE=RESUME"):
                 self.toolhead["position"][2] = 229.0
 
     def _heat(self, name: str, target: float) -> None:

@@ -189,3 +189,38 @@ def test_only_our_own_files_are_removed(root: Path) -> None:
         "my-resume-0a.gcode", "notes.txt", "resume-.gcode",
     ]  # fmt: skip
     assert (root / "part.gcode").read_bytes() == GCODE
+
+
+GUIDE = b"""; made by a slicer
+M73 P0
+EXCLUDE_OBJECT_DEFINE NAME=A
+START_PRINT EXTRUDER=210 BED=60
+;;;;; PLR_RESUME - INITIAL PRINTER SETUP STARTS ;;;;;
+G28
+;;;;; PLR_RESUME - PRINT GCODE STARTS ;;;;;
+G92 E0
+"""
+
+
+def test_of_what_stands_before_the_guides_placeholder_settings_run(root: Path) -> None:
+    (root / "part.gcode").write_bytes(GUIDE + GCODE)
+    head, _ = files.examine(root / "part.gcode", len(GUIDE) + POSITION)
+    lines = files.setup(root / "part.gcode", head)
+    assert [line for line in lines if not line.startswith(b";")] == [b"M73 P0"]
+    left_out = b"; not run, as it may move or heat: START_PRINT EXTRUDER=210 BED=60"
+    assert left_out in lines
+    assert b"G28" not in b"".join(lines)
+
+
+def test_without_the_placeholder_nothing_of_the_start_runs(root: Path) -> None:
+    (root / "part.gcode").write_bytes(GUIDE.replace(b"INITIAL", b"SOME") + GCODE)
+    head, _ = files.examine(root / "part.gcode", len(GUIDE) - 3 + POSITION)
+    assert files.setup(root / "part.gcode", head) == []
+
+
+def test_a_placeholder_far_into_the_file_is_refused(root: Path) -> None:
+    start = b"G1 X1\n" * 200_000
+    (root / "part.gcode").write_bytes(start + GUIDE + GCODE)
+    head, _ = files.examine(root / "part.gcode", len(start + GUIDE) + POSITION)
+    with pytest.raises(FileProblem, match="placeholder stands at offset"):
+        files.setup(root / "part.gcode", head)

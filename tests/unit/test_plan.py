@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moonraker_components.power_loss_recovery import plan, purge, rotor
-from moonraker_components.power_loss_recovery.plan import Facts, Plan, Refusal, Step
+from moonraker_components.power_loss_recovery.facts import Facts
+from moonraker_components.power_loss_recovery.gcode.scan import Footprint
+from moonraker_components.power_loss_recovery.plan import Plan, Refusal
 from moonraker_components.power_loss_recovery.record import Record
+from moonraker_components.power_loss_recovery.steps import Step
 from tests.unit.samples import FACTS, JOB, LINE, OBJECTS, head, record, state
 
 TALL = b"""G90
@@ -152,7 +155,7 @@ def test_travel_is_above_everything_printed(
     safe = [to for name, _, to in heights(made, recorded) if name == "travel"][0]
     assert safe >= printed - 1e-3
     assert safe >= min(printed + plan.CLEARANCE, FACTS.axis_maximum[2] - 1) - 1e-3
-    in_file = float(re.search(rb"G1 Z(-?[\d.]+)", b"\n".join(made.prologue))[1])  # type: ignore[index]
+    in_file = float(re.search(rb"G0 Z(-?[\d.]+)", b"\n".join(made.prologue))[1])  # type: ignore[index]
     assert in_file + dz == pytest.approx(max(safe, 0.4 + dz), abs=2e-3)
 
 
@@ -180,11 +183,13 @@ def test_without_switches_the_snap_of_the_rotors_is_taken_out() -> None:
     first = step(made, "lift").script.split("\n")[0]
     assert first == "_PLR_ASSUME_Z Z=0.3800 BELOW=stepper_z1:0.0400"
     assert made.z == {"measured": False, "estimate": pytest.approx(0.38),
-                      "bound": pytest.approx(0.008), "counted": False}  # fmt: skip
+                      "bound": pytest.approx(0.008), "apart": None}  # fmt: skip
     assert any("in doubt by 0.01 mm)" in w for w in made.warnings)
     counted = replace(motor, counted=True)
     made = make(rec, replace(facts, z_motors=dict.fromkeys(phases, counted)))
-    assert made.z["counted"] and any("lost their power" in w for w in made.warnings)
+    assert made.z["apart"] == pytest.approx(0.156)
+    said = "in doubt by 0.01 mm; by 0.16 mm if the board was restarted, or had power,"
+    assert any(said in w for w in made.warnings)
 
 
 @pytest.mark.parametrize(("strategy", "calibrated", "measured"), [
@@ -247,7 +252,7 @@ def test_the_purge_is_higher_when_z_is_not_sure() -> None:
 
 
 def test_a_part_at_an_unknown_place_is_purged_above() -> None:
-    known = replace(head(), printed_box=None)
+    known = replace(head(), footprint=Footprint(None, 0.4))
     assert known.first_extrusion is not None
     made = plan.make(record(), JOB, known, LINE, FACTS)
     assert any("no free strip" in w for w in made.warnings)
@@ -327,7 +332,7 @@ def test_the_second_carriage_is_refused() -> None:
 @pytest.mark.parametrize(("facts", "changes", "said"), [
     (replace(FACTS, objects=OBJECTS | {"homing_override"}), {}, "homing_override"),
     (FACTS, {"mesh": {"profile": "default"}}, "'default' was not stored"),
-    (FACTS, {"coordinates": {"absolute_extrude": True}}, "disagree on M82/M83"),
+    (FACTS, {"coordinates": {"absolute_extrude": True}}, "Filament (M82/M83): "),
 ])  # fmt: skip
 def test_what_is_not_sure_is_said_before_the_owner_says_yes(
     facts: Facts, changes: dict[str, Any], said: str
@@ -343,7 +348,7 @@ def test_a_line_that_is_partly_laid_goes_on_inside() -> None:
     made = make(record(fraction=0.5))
     assert made.fraction == 0.5 and made.first_line is not None
     text = b"\n".join(made.prologue)
-    assert b"G1 X125.0000 Y150.0000" in text
+    assert b"G0 X125.000000 Y150.000000" in text
     assert b"E2.5" in made.first_line
 
 

@@ -2,6 +2,8 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -13,7 +15,9 @@ from moonraker_components.power_loss_recovery.purge import (
     Box,
     choose,
     in_the_air,
+    script,
 )
+from tests.unit.samples import record
 
 SMALLEST = LENGTH + 2 * EDGE
 
@@ -71,3 +75,15 @@ def test_a_bed_too_small_for_a_strip_is_purged_in_the_air() -> None:
     assert not choose((0, 0, SMALLEST - 1, SMALLEST - 1), None).on_bed
     assert choose((0, 0, SMALLEST, 20), None).on_bed
     assert choose((0, 0, 20, SMALLEST), None).on_bed
+
+
+@pytest.mark.parametrize("retracted", [0.0, 0.5, 0.8, 5.0, 85.0])
+def test_a_strip_is_purged_however_far_the_filament_was_back(retracted: float) -> None:
+    strip = in_the_air((0.0, 0.0, 200.0, 200.0))
+    lines = script(strip, 9.0, 20.0, record(retracted=retracted), flow=0.2)
+    moves = [float(e) for e in re.findall(r" E(-?[\d.]+)", "\n".join(lines))]
+    back = -sum(move for move in moves if move < 0)
+    assert back == pytest.approx(max(retracted, 0.8))
+    laid = sum(moves) + back - retracted
+    assert moves.count(12.0) == 1 and laid == pytest.approx(12.0, abs=0.801)
+    assert all(abs(move) < 50.0 for move in moves)

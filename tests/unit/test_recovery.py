@@ -12,8 +12,9 @@ import pytest
 
 from moonraker_components.power_loss_recovery import files, recovery, rotor, sequence
 from moonraker_components.power_loss_recovery.lineage import Pending
-from moonraker_components.power_loss_recovery.plan import Refusal, Step
+from moonraker_components.power_loss_recovery.plan import Refusal
 from moonraker_components.power_loss_recovery.record import Phases
+from moonraker_components.power_loss_recovery.steps import Step
 from tests.unit.fake_klippy import FakeKlippy
 from tests.unit.samples import GCODE, record, state
 
@@ -52,8 +53,11 @@ class Bench:
         async def note_z(z: float, phases: Phases) -> None:
             self.heights.append(z)
 
+        prepared = prepared or await self.prepare()
+        making = asyncio.get_running_loop().create_future()
+        making.set_result(prepared)
         return await recovery.carry_out(
-            prepared or await self.prepare(), self.root, self.scratch,
+            prepared.plan.steps[0], making, self.root, self.scratch,
             self.klippy.api, in_thread, report, note_z,
         )  # fmt: skip
 

@@ -17,6 +17,7 @@ MM = STEP * CYCLE
 FRESH = Motor(STEP, CYCLE, 0, 0)
 NAMES = ("stepper_z", "stepper_z1")
 steps = st.integers(0, 100_000)
+lags = st.floats(-LAG, LAG)
 
 
 def snapped(step: int, lag: float = 0.0) -> float:
@@ -39,12 +40,28 @@ def test_with_a_known_phase_the_snap_is_taken_out(step: int) -> None:
     assert found.bound == pytest.approx(LAG * MM)
 
 
-@given(steps, st.floats(-LAG, LAG))
-def test_whatever_the_phase_the_bound_holds(step: int, lag: float) -> None:
+@given(steps, lags, lags)
+def test_whatever_the_phase_the_bound_holds(
+    step: int, lag: float, rests_at: float
+) -> None:
     z = step * STEP
     found = rest(z, (z, z), {"stepper_z": (step % CYCLE, CYCLE)}, {"stepper_z": FRESH})
-    assert abs(found.z - snapped(step, lag * MM)) <= found.bound + 1e-9
-    assert found.bound <= MM / 2 + LAG * MM + 1e-9
+    there = snapped(step, lag * MM) + rests_at * MM
+    assert abs(found.z - there) <= found.bound + 1e-9
+    assert found.bound <= MM + LAG * MM + 1e-9
+
+
+@given(st.integers(0, 1500), st.integers(-3, 3))
+def test_close_to_halfway_the_place_without_lag_is_believed(
+    cycles: int, beside: int
+) -> None:
+    """Of two that are as far the lower, and the other one is told as the bound."""
+    step = cycles * CYCLE + CYCLE // 2 + beside
+    assert not far_from_half(step)
+    z = step * STEP
+    found = rest(z, (z, z), {"stepper_z": (step % CYCLE, CYCLE)}, {"stepper_z": FRESH})
+    assert found.z == pytest.approx((cycles + (beside > 0)) * MM)
+    assert found.bound == pytest.approx(MM + LAG * MM)
 
 
 @given(steps, st.integers(-400, 400), st.floats(0, 1))
@@ -94,15 +111,42 @@ def test_a_motor_that_was_moved_since_is_followed() -> None:
     (None, FRESH), ((None, CYCLE), FRESH), ((8, CYCLE), replace(FRESH, phase=None)),
     ((8, 2 * CYCLE), FRESH),
 ])  # fmt: skip
-@given(step=steps)
-def test_without_a_phase_it_is_half_a_cycle(
-    then: tuple[int | None, int] | None, motor: Motor, step: int
+@given(step=steps, lag=lags, rests_at=lags)
+def test_without_a_phase_it_is_half_a_cycle_and_two_lags(
+    then: tuple[int | None, int] | None,
+    motor: Motor,
+    step: int,
+    lag: float,
+    rests_at: float,
 ) -> None:
     z = step * STEP
     phases = {} if then is None else {"stepper_z": then}
     found = rest(z, (z, z + 0.2), phases, {"stepper_z": motor})
-    assert found.z == z and found.bound == pytest.approx(MM / 2 + 0.2)
-    assert abs(found.z - snapped(step)) <= found.bound + 1e-9
+    assert found.z == z and found.apart is None
+    assert found.bound == pytest.approx((0.5 + 2 * LAG) * MM + 0.2)
+    there = snapped(step, lag * MM) + rests_at * MM
+    assert abs(found.z - there) <= found.bound + 1e-9
+
+
+@given(steps, st.integers(-400, 400), st.floats(0, 1), steps, lags)
+def test_a_count_that_is_wrong_is_within_the_other_bound(
+    step: int, further: int, share: float, wrong: int, lag: float
+) -> None:
+    """The board was restarted and the drivers were not, or the other way round."""
+    z, to = step * STEP, (step + further) * STEP
+    stopped = step + round(share * further)
+    phases = {"stepper_z": ((step + wrong) % CYCLE, CYCLE)}
+    counted = replace(FRESH, counted=True)
+    found = rest(z, (min(z, to), max(z, to)), phases, {"stepper_z": counted})
+    if found.apart is None:
+        pytest.fail("the owner is told only what holds if the count is right")
+    assert found.apart > found.bound
+    assert abs(found.z - snapped(stopped, lag * MM)) <= found.apart + 1e-9
+
+
+def test_a_driver_that_was_read_is_not_doubted() -> None:
+    found = rest(10.0, (10.0, 10.0), {"stepper_z": (8, CYCLE)}, {"stepper_z": FRESH})
+    assert found.apart is None
 
 
 def test_the_lower_of_two_places_is_believed() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from moonraker_components.power_loss_recovery import sequence
-from moonraker_components.power_loss_recovery.plan import Step
+from moonraker_components.power_loss_recovery.steps import Step
 
 pytestmark = pytest.mark.asyncio
 SAFE = ["TURN_OFF_HEATERS", "G91\nG1 Z5 F600", "G90"]
@@ -176,3 +176,20 @@ async def test_klippy_is_kept_awake_in_a_long_wait(
     klippy = Klippy(*[{"extruder": 20.0}] * 30, {"extruder": 200.0})
     await klippy.run(HOT)
     assert klippy.sent.count(sequence.KEEP_AWAKE) >= 2
+
+
+async def test_cancelled_at_whatever_moment_it_stops_and_is_safe() -> None:
+    """Also in the very moment in which a step is done."""
+    done = False
+    for ticks in range(1, 100):
+        klippy = Klippy({"extruder": 200.0})
+        task = asyncio.ensure_future(klippy.run(COLD, HOT))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        done = not task.cancel()
+        if done:
+            break
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert klippy.sent[-3:] == SAFE, ticks
+    assert done and ticks > 5

@@ -4,7 +4,8 @@
 
 The rules are those of Klipper v0.13 and later, and of Kalico.  v0.12 differs
 only for lines that no slicer writes: it skips text before the first letter,
-accepts `G 1` for `G1`, and takes `/` as a letter.
+accepts `G 1` for `G1`, takes `/` as a letter, and ends KEY=VALUE arguments at the
+first `#`, `*` or `;` even inside quotes.
 """
 from __future__ import annotations
 
@@ -26,8 +27,13 @@ _OBVIOUS_NAME = re.compile(
 )
 # Most lines of any file: no need to build a Command to know what they are.
 _OBVIOUS_MOVE = re.compile(
-    rb"[ \t]*G[01](?: [XYZE]-?(?:\d{1,9}\.?\d{0,9}|\.\d{1,9}))+[ \t\r\n]*(?:;|$)"
+    rb"[ \t]*G[01](?: [XYZE]-?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}))+[ \t\r\n]*(?:;|$)"
 )
+
+# Nothing quoted, escaped or commented: many times faster without shlex
+_SIMPLE = re.compile(r"(?:[A-Za-z_]+=[A-Za-z0-9_.,:+-]*(?:[ \t]+|$))+")
+_LINE_NUMBER = re.compile(rb"\A[Nn][ \t]*\d+[ \t]*(?=[^ \t\d])")
+_CHECKSUM = re.compile(rb"\*[ \t]*\d+$")
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,17 @@ class Command:
         if not math.isfinite(value):
             raise LexError(f"{self.name}: {key} is not a number", self.raw)
         return value
+
+    def text(self) -> bytes:
+        """The line as it can be run again elsewhere: without its number, and, for
+        a command of letters and numbers, without comment and checksum."""
+        line = _LINE_NUMBER.sub(b"", self.raw.strip())
+        # A quoted value may have a ";" or "*" in it.
+        if len(self.name) > 1 and self.name[1].isdigit():
+            line = line.partition(b";")[0].strip()
+            if self.name not in ("M117", "M118"):
+                line = _CHECKSUM.sub(b"", line).strip()
+        return line
 
 
 def parse(line: bytes) -> Command:
@@ -133,7 +150,11 @@ def _extended(name: str, text: str, line: bytes) -> dict[str, str]:
     # Klipper: GCodeDispatch._get_extended_params
     if len(text) > MAX_ARGUMENTS:
         raise LexError(f"command of more than {MAX_ARGUMENTS} characters", line)
-    lexer = shlex.shlex(_raw_parameters(name, text), posix=True)
+    raw = _raw_parameters(name, text)
+    if _SIMPLE.fullmatch(raw):
+        words = [word.split("=", 1) for word in raw.split()]
+        return {key.upper(): value for key, value in words}
+    lexer = shlex.shlex(raw, posix=True)
     lexer.whitespace_split = True
     lexer.commenters = "#;"
     try:

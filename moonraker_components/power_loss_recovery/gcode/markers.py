@@ -4,14 +4,12 @@
 placeholder lines of the guide, which are optional."""
 from __future__ import annotations
 
-import mmap
 import re
 from dataclasses import dataclass
 
 from .errors import ScanError
 from .lexer import command_name
-
-Data = bytes | mmap.mmap
+from .text import Data, windows
 
 MAX_SETUP = 1 << 20
 _PLACEHOLDER = b"PLR_RESUME - "
@@ -40,27 +38,37 @@ class Markers:
 
 def header_end(data: Data, end: int) -> int:
     """The start of the first line before `end` that is no comment or blank."""
-    match = _FIRST_COMMAND.search(data, 0, end)
-    return end if match is None else match.start()
+    for start, piece in windows(data, 0, end):
+        match = _FIRST_COMMAND.search(piece)
+        if match is not None:
+            return start + match.start()
+    return end
 
 
 def find_markers(data: Data, end: int) -> Markers:
     """The first of each placeholder line before `end`."""
-    setup = print_gcode = None
+    markers = Markers()
+    for start, piece in windows(data, 0, end):
+        markers = markers_in(piece, start, markers)
+    return markers
+
+
+def markers_in(piece: bytes, offset: int, before: Markers) -> Markers:
+    """`before`, with those that a piece of whole lines, at `offset`, adds to it."""
+    setup, print_gcode = before.setup, before.print_gcode
     # A plain search is many times faster than a pattern.
-    at = data.find(_PLACEHOLDER, 0, end)
+    at = piece.find(_PLACEHOLDER)
     while at >= 0 and (setup is None or print_gcode is None):
-        newline = data.rfind(b"\n", max(0, at - _LEAD), at)
-        start = newline + 1
+        newline = piece.rfind(b"\n", max(0, at - _LEAD), at)
         match = None
         if newline >= 0 or at < _LEAD:
-            match = _LINE.match(data, start, end)
+            match = _LINE.match(piece, newline + 1)
         if match is not None and match[1] is not None:
-            setup = start if setup is None else setup
-        elif match is not None:
-            print_gcode = start if print_gcode is None else print_gcode
-        line_end = data.find(b"\n", at, end)
-        at = data.find(_PLACEHOLDER, line_end, end) if line_end >= 0 else -1
+            setup = offset + newline + 1 if setup is None else setup
+        elif match is not None and print_gcode is None:
+            print_gcode = offset + newline + 1
+        line_end = piece.find(b"\n", at)
+        at = piece.find(_PLACEHOLDER, line_end) if line_end >= 0 else -1
     return Markers(setup, print_gcode)
 
 

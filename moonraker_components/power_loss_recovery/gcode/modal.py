@@ -1,6 +1,6 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""What a line other than a plain move changes: modes, frames, heaters, objects.
+"""What a line other than a plain move changes in motion: modes, frames, offsets.
 
 Follows Klipper's gcode_move.py.  Coordinates are the file's own, after its G92.
 A number that the file has not stated is NaN: it stays unknown through arithmetic
@@ -8,22 +8,22 @@ and loses every comparison.
 """
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from . import lexer
+from .ambient import extruder_number, name_of, parse
 from .errors import LexError
-from .layers import Layers
 from .lexer import Command
+from .replay import MAX_ENTRIES
 
-# Far more than any print has: a bound on memory, whatever the file holds.
-MAX_ENTRIES = 4096
-_RESET = re.compile(rb"(?i)\sRESET\s*=\s*\S")
-_STILL = re.compile(r"M\d|G(?:4|10|11|17|18|19|21)$|SET_|EXCLUDE_OBJECT|PLR_|RESPOND$")
+_STILL = re.compile(
+    r"M\d|G(?:4|10|11|17|18|19|21)$|SET_|SYNC_|EXCLUDE_OBJECT|PLR_"
+    r"|(?:RESPOND|SKEW_PROFILE|BED_MESH_(?:PROFILE|CLEAR|OFFSET)|TURN_OFF_HEATERS)$"
+)
+_BARE = re.compile(r"[XYZIJ] *[-+]?\.?\d")
 
 # X, Y, Z, E, F as written, None where absent: one straight move to its end
 Words = tuple[str | None, str | None, str | None, str | None, str | None]
@@ -51,12 +51,14 @@ class Saved:
 
 
 @dataclass
-class Modal:
+class Motion:
     """The state between two lines; lengths in mm, feedrate in mm/min.
 
     position: x, y, z, e.  frame: position + frame is free of G92.  low, high:
     extents of the plastic on x, y, z in the current frame.  retracted: how far
-    the filament is behind its furthest point, for the current tool.
+    the filament is behind its furthest point, for the current tool; no_less_than:
+    what to take for a tool of which nothing is known; unsure: `retracted` goes
+    back to that guess.  last_z: of the newest extrusion.
     """
 
     absolute_coordinates: bool = True
@@ -71,15 +73,13 @@ class Modal:
     high: list[float] = field(default_factory=lambda: [-math.inf] * 3)
     printing: bool = False
     xy_plane: bool = True
-    tool: int | None = None
-    firmware_retracted: bool = False
-    heaters: dict[str, float] = field(default_factory=dict)
-    fans: dict[str, float] = field(default_factory=dict)
-    layers: Layers = field(default_factory=Layers)
-    object_definitions: list[bytes] = field(default_factory=list)
-    current_object: str | None = None
-    _tool_retracted: dict[int, float] = field(default_factory=dict)
-    _offset: list[float] = field(default_factory=lambda: [0.0] * 4)
+    no_less_than: float = 0.0
+    unsure: bool = False
+    missed: bool = False
+    offset: list[float] = field(default_factory=lambda: [0.0] * 4)
+    offset_stated: list[bool] = field(default_factory=lambda: [False] * 4)
+    _tool: int | None = None
+    _tool_retracted: dict[int, tuple[float, bool]] = field(default_factory=dict)
     _saved: dict[str, Saved] = field(default_factory=dict)
 
     def command(self, line: bytes) -> Words | None:
@@ -87,23 +87,46 @@ class Modal:
 
         Raises LexError where Klipper would stop with an error.
         """
-        name = lexer.command_name(line)
+        name = name_of(line)
         if name in ("G0", "G1", "G2", "G3"):
-            command = _parse(line)
+            command = parse(line)
             return self._arc(command) if name in ("G2", "G3") else _words(command)
         handler = _HANDLERS.get(name)
         if handler is not None:
-            handler(self, _parse(line))
-        elif name == "EXCLUDE_OBJECT_DEFINE":
-            self._define_object(line)
-        elif re.fullmatch("T[0-9]{1,6}", name):
+            handler(self, parse(line))
+        elif name.startswith("T") and name[1:].isdecimal() and len(name) < 8:
             self._select_tool(int(name[1:]))
+        elif _BARE.match(name):
+            raise LexError(
+                "coordinates without G0 or G1, as CAM programs write them and Klipper"
+                " ignores them", line
+            )  # fmt: skip
         elif name and not self.printing and not _STILL.match(name):
             # A start macro homes, heats and primes: the head is anywhere.  In
             # mid-print a macro leaves it where the slicer believes it to be,
             # or the undisturbed print would have gone wrong as well.
             self.position = [math.nan] * 4
         return None
+
+    def copy(self) -> Motion:
+        """One that shares nothing that changes."""
+        return replace(
+            self,
+            position=list(self.position),
+            frame=list(self.frame),
+            low=list(self.low),
+            high=list(self.high),
+            offset=list(self.offset),
+            offset_stated=list(self.offset_stated),
+            _tool_retracted=dict(self._tool_retracted),
+            _saved=dict(self._saved),
+        )
+
+    def forget_tools(self, no_less_than: float) -> None:
+        """How far any filament is pulled back is not known here, only a bound."""
+        self.retracted = self.no_less_than = no_less_than
+        self.unsure = True
+        self._tool_retracted.clear()
 
     def _set_frame(self, axis: int, value: float) -> None:
         shift = value - self.frame[axis]
@@ -112,10 +135,22 @@ class Modal:
         self.frame[axis] = value
 
     def _select_tool(self, number: int) -> None:
-        if self.tool is not None and len(self._tool_retracted) < MAX_ENTRIES:
-            self._tool_retracted[self.tool] = self.retracted
-            self.retracted = self._tool_retracted.get(number, 0.0)
-        self.tool = number
+        if self._tool is not None and len(self._tool_retracted) < MAX_ENTRIES:
+            self._tool_retracted[self._tool] = self.retracted, self.unsure
+            self.missed = self.missed or self.unsure
+            guess = self.no_less_than, self.no_less_than > 0.0
+            self.retracted, self.unsure = self._tool_retracted.get(number, guess)
+        self._tool = number
+
+    def _activate(self, command: Command) -> None:
+        number = extruder_number(command.params.get("EXTRUDER", ""))
+        if number is None or number == (self._tool or 0):
+            return
+        if self._tool is None:
+            self._tool = 0
+        self._select_tool(number)
+        # Klipper: gcode_move.py, _handle_activate_extruder
+        self.position[3] = 0.0
 
     def _mode(self, command: Command) -> None:
         if command.name in ("G90", "G91"):
@@ -156,11 +191,13 @@ class Modal:
                 adjust = command.number(letter + "_ADJUST")
                 if adjust is None:
                     continue
-                value = self._offset[axis] + adjust
+                value = self.offset[axis] + adjust
+            else:
+                self.offset_stated[axis] = True
             # Without MOVE the head stays, so its coordinate changes.
             if not command.number("MOVE", 0.0):
-                self.position[axis] -= value - self._offset[axis]
-            self._offset[axis] = value
+                self.position[axis] -= value - self.offset[axis]
+            self.offset[axis] = value
 
     def _save_state(self, command: Command) -> None:
         if len(self._saved) >= MAX_ENTRIES:
@@ -170,7 +207,7 @@ class Modal:
             self.absolute_extrude,
             list(self.position),
             list(self.frame),
-            list(self._offset),
+            list(self.offset),
             self.feedrate,
         )
 
@@ -185,57 +222,13 @@ class Modal:
         self.feedrate = saved.feedrate
         for axis in range(3):
             shift = saved.frame[axis] - self.frame[axis]
-            shift += saved.offset[axis] - self._offset[axis]
+            shift += saved.offset[axis] - self.offset[axis]
             self._set_frame(axis, saved.frame[axis])
             self.position[axis] -= shift
-        self._offset = list(saved.offset)
+        self.offset = list(saved.offset)
         self.position[3] = saved.position[3]
         if command.number("MOVE", 0.0):
             self.position = list(saved.position)
-
-    def _heater(self, command: Command) -> None:
-        if command.name in ("M140", "M190"):
-            heater = "heater_bed"
-        elif command.name in ("M141", "M191"):
-            heater = "chamber"
-        else:
-            index = command.number("T")
-            tool = (self.tool or 0) if index is None else int(index)
-            heater = f"extruder{tool}" if tool else "extruder"
-        _put(self.heaters, heater, command.number("S", 0.0), command)
-
-    def _named_heater(self, command: Command) -> None:
-        heater = command.params.get("HEATER", "")
-        _put(self.heaters, heater, command.number("TARGET", 0.0), command)
-
-    def _fan(self, command: Command) -> None:
-        index = int(command.number("P", 0.0) or 0.0)
-        value = command.number("S", 255.0) if command.name == "M106" else 0.0
-        speed = min((value or 0.0) / 255.0, 1.0)
-        _put(self.fans, f"fan{index}" if index else "fan", speed, command)
-
-    def _named_fan(self, command: Command) -> None:
-        fan = command.params.get("FAN", "")
-        _put(self.fans, fan, command.number("SPEED"), command)
-
-    def _firmware_retraction(self, command: Command) -> None:
-        self.firmware_retracted = command.name == "G10"
-
-    def _print_stats(self, command: Command) -> None:
-        self.layers.print_stats(command)
-
-    def _object(self, command: Command) -> None:
-        self.current_object = None
-        if command.name == "EXCLUDE_OBJECT_START" and "NAME" in command.params:
-            self.current_object = command.params["NAME"].upper()
-
-    def _define_object(self, line: bytes) -> None:
-        if _RESET.search(line):
-            self.object_definitions.clear()
-            return
-        if len(self.object_definitions) >= MAX_ENTRIES:
-            raise LexError(f"more than {MAX_ENTRIES} objects", line)
-        self.object_definitions.append(line.strip())
 
     def _arc(self, command: Command) -> Words:
         # Klipper: gcode_arcs.py
@@ -253,6 +246,12 @@ class Modal:
                 for axis in range(2):
                     self.low[axis] = min(self.low[axis], point[axis])
                     self.high[axis] = max(self.high[axis], point[axis])
+        elif not self.xy_plane and extrusion > self.retracted:
+            # A rare thing: as far as the whole circle can reach.
+            reach = 2.0 * math.hypot(*(command.number(k) or 0.0 for k in "IJK"))
+            for axis in range(3):
+                self.low[axis] = min(self.low[axis], self.position[axis] - reach)
+                self.high[axis] = max(self.high[axis], self.position[axis] + reach)
         # A full circle names no end point, and is motion all the same.
         return x or repr(end[0]), y or repr(end[1]), z, e, f
 
@@ -275,56 +274,24 @@ def _extremes(start: Point, end: Point, centre: Point, clockwise: bool) -> list[
     ]
 
 
-# "G92 E0", "G10 ; retract": a file says the same few things over and over.
-_parse_short = functools.lru_cache(maxsize=256)(lexer.parse)
-
-
-def _parse(line: bytes) -> Command:
-    return _parse_short(line) if len(line) <= 64 else lexer.parse(line)
-
-
 def _words(command: Command) -> Words:
     get = command.params.get
     return get("X"), get("Y"), get("Z"), get("E"), get("F")
 
 
-def _put(
-    values: dict[str, float], key: str, value: float | None, command: Command
-) -> None:
-    if not key or value is None:
-        return
-    if key not in values and len(values) >= MAX_ENTRIES:
-        raise LexError(f"more than {MAX_ENTRIES} heaters or fans", command.raw)
-    values[key] = value
-
-
-_HANDLERS: dict[str, Callable[[Modal, Command], None]] = {
-    "EXCLUDE_OBJECT_START": Modal._object,
-    "EXCLUDE_OBJECT_END": Modal._object,
-    "G10": Modal._firmware_retraction,
-    "G11": Modal._firmware_retraction,
-    "G17": Modal._plane,
-    "G18": Modal._plane,
-    "G19": Modal._plane,
-    "G20": Modal._inches,
-    "G28": Modal._home,
-    "G90": Modal._mode,
-    "G91": Modal._mode,
-    "G92": Modal._set_position,
-    "M82": Modal._mode,
-    "M83": Modal._mode,
-    "M104": Modal._heater,
-    "M106": Modal._fan,
-    "M107": Modal._fan,
-    "M109": Modal._heater,
-    "M140": Modal._heater,
-    "M141": Modal._heater,
-    "M190": Modal._heater,
-    "M191": Modal._heater,
-    "RESTORE_GCODE_STATE": Modal._restore_state,
-    "SAVE_GCODE_STATE": Modal._save_state,
-    "SET_FAN_SPEED": Modal._named_fan,
-    "SET_GCODE_OFFSET": Modal._gcode_offset,
-    "SET_HEATER_TEMPERATURE": Modal._named_heater,
-    "SET_PRINT_STATS_INFO": Modal._print_stats,
+_HANDLERS: dict[str, Callable[[Motion, Command], None]] = {
+    "ACTIVATE_EXTRUDER": Motion._activate,
+    "G17": Motion._plane,
+    "G18": Motion._plane,
+    "G19": Motion._plane,
+    "G20": Motion._inches,
+    "G28": Motion._home,
+    "G90": Motion._mode,
+    "G91": Motion._mode,
+    "G92": Motion._set_position,
+    "M82": Motion._mode,
+    "M83": Motion._mode,
+    "RESTORE_GCODE_STATE": Motion._restore_state,
+    "SAVE_GCODE_STATE": Motion._save_state,
+    "SET_GCODE_OFFSET": Motion._gcode_offset,
 }

@@ -11,7 +11,9 @@ from pathlib import Path
 from .errors import RewriteError
 
 _CHUNK = 1 << 20
-_NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+# One system call: long enough to cost nothing, short enough to be killed.
+_SLICE = 32 << 20
+_NO_KERNEL_COPY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
 
 # Bytes of ours, or (offset, count) in the original
@@ -91,23 +93,35 @@ def _write_all(target: int, data: bytes) -> None:
 
 
 def _copy(source: int, offset: int, count: int, target: int) -> None:
-    """Append `count` bytes of `source` from `offset` on."""
-    in_kernel = hasattr(os, "copy_file_range")
+    """Append `count` bytes of `source` from `offset` on.
+
+    By the best way that works here: copy_file_range shares the bytes where the file
+    system can, sendfile copies them in the kernel.
+    """
+    ways = [_copy_range, _send, _read_and_write]
     while count:
-        if in_kernel:
-            try:
-                done = os.copy_file_range(source, target, min(count, 1 << 30), offset)
-            except OSError as error:
-                if error.errno not in _NO_COPY_RANGE:
-                    raise
-                in_kernel = False
-                continue
+        try:
+            done = ways[0](source, offset, min(count, _SLICE), target)
+        except OSError as error:
+            if len(ways) == 1 or error.errno not in _NO_KERNEL_COPY:
+                raise
+            done = 0
+        if not done:
             # Some file systems answer 0 where they mean "not supported".
-            in_kernel = done > 0
-        else:
-            chunk = os.pread(source, min(count, _CHUNK), offset)
-            if not chunk:
+            if len(ways) == 1:
                 raise RewriteError(f"the original ended at byte {offset}")
-            done = os.write(target, chunk)
+            del ways[0]
         offset += done
         count -= done
+
+
+def _copy_range(source: int, offset: int, count: int, target: int) -> int:
+    return os.copy_file_range(source, target, count, offset)
+
+
+def _send(source: int, offset: int, count: int, target: int) -> int:
+    return os.sendfile(target, source, offset, count)
+
+
+def _read_and_write(source: int, offset: int, count: int, target: int) -> int:
+    return os.write(target, os.pread(source, min(count, _CHUNK), offset))

@@ -2,9 +2,9 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """Writes the file that continues a print, and checks the file it comes from.
 
-The resume file is: stamp, the original's leading comments, prologue, the rest of
-a split line, and then the original's bytes from there on, as they are.  write()
-alone writes, and to a new file only.
+The resume file is: stamp, the original's leading comments, the rest of its start as
+comments, prologue, the rest of a split line, and then the original's bytes from there
+on, as they are.  write() alone writes, and to a new file only.
 """
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from . import arcs, beginning
 from .errors import RewriteError
-from .lexer import is_plain_move, parse
+from .lexer import command_name, is_plain_move, parse
 from .modal import Point4
 from .publish import publish
 from .stamp import Stamp, original_fraction, read_stamp, to_original
@@ -42,6 +43,8 @@ _BLOCK = 4096
 _BLOCKS = 64
 MAX_LINE = 4096
 _CHUNK = 1 << 20
+_STARTS = b"; What the print began with, as comments: it is not run again.\n"
+_LAYER = b"; The layer in progress, as comments.\n"
 
 
 def fingerprint(f: BinaryIO, size: int) -> str:
@@ -95,18 +98,25 @@ def remainder(
     fraction: float,
     absolute_coordinates: bool,
     absolute_extrude: bool,
+    plane: str = "G17",
 ) -> tuple[Point4, bytes] | None:
-    """The rest of a straight move of which `fraction` (0..1) is laid already.
+    """The rest of a move or an arc of which `fraction` (0..1) is laid already.
 
-    start: where the whole line starts.  Returns the point inside the line and
-    the line that goes on from there.  None when the line cannot be split (no
-    plain G0/G1, no motion, an unknown start, nothing laid yet): the whole line
-    is to be run again, then.  With all of it laid, the rest is a move to where
-    the line ends, which still sets its F.
+    start: where the whole line starts.  plane: of arcs, as last selected.  Returns
+    the point inside the line and the line that goes on from there.  None when the
+    line cannot be split (neither a plain G0/G1 nor an arc that Klipper runs, no
+    motion, an unknown start, nothing laid yet): the whole line is to be run again,
+    then.  With all of it laid, the rest is a move to where the line ends, which
+    still sets its F.
     """
     if not fraction > 0.0:
         return None
     fraction = min(fraction, 1.0)
+    if command_name(line) in ("G2", "G3"):
+        if not absolute_coordinates:
+            return None
+        rest = arcs.remainder(line, start, fraction, absolute_extrude, plane)
+        return None if rest is None else (Point4(*rest[0]), rest[1])
     if not is_plain_move(line):
         return None
     command = parse(line)
@@ -129,21 +139,23 @@ def remainder(
             scaled += axis
     code, semicolon, comment = line.rstrip(b"\r\n").partition(b";")
     if scaled:
-        code, found = _scale(code, scaled, 1.0 - fraction)
-        if found != len(scaled):
+        # float() takes other digits as well, which _words does not look for.
+        if not code.isascii() or len(_words(scaled).findall(code)) != len(scaled):
             return None
+        code = _scale(code, scaled, 1.0 - fraction)
     return Point4(*inside), code + semicolon + comment
 
 
-def _scale(code: bytes, axes: str, factor: float) -> tuple[bytes, int]:
-    def shorten(match: re.Match[bytes]) -> bytes:
-        # No exponent: Klipper would take its "e" for a word.
-        text = f"{float(match[2]) * factor:.12f}".rstrip("0").rstrip(".")
-        return match[1] + (b"0" if text in ("-0", "") else text.encode("ascii"))
+def _words(axes: str) -> re.Pattern[bytes]:
+    return re.compile(rb"(?i)([%s][ \t]*)([-+.0-9]+)" % axes.encode("ascii"))
 
-    words = b"([%s][ \t]*)([-+.0-9]+)" % axes.encode("ascii")
+
+def _scale(code: bytes, axes: str, factor: float) -> bytes:
+    def shorten(match: re.Match[bytes]) -> bytes:
+        return match[1] + arcs.number(float(match[2]) * factor).encode("ascii")
+
     # A checksum is not worth mending: Klipper ignores it.
-    return re.subn(words, shorten, code, flags=re.IGNORECASE)
+    return _words(axes).sub(shorten, code)
 
 
 def commented(command: str, why: str) -> bytes:
@@ -198,11 +210,12 @@ def write(
     extra = [] if first_line is None else [first_line]
     for line in (*prologue, *extra):
         _check_prologue_line(line)
+    opening = _kept(fd, header_end, file_position)
+    opening += b"".join(line + b"\n" for line in prologue)
     tail_position = file_position
     if first_line is not None:
         tail_position = _line_end(fd, file_position, size)
 
-    opening = b"".join(line + b"\n" for line in prologue)
     rest = b"".join(line + b"\n" for line in extra)
     stamp = Stamp(
         original=original,
@@ -224,6 +237,20 @@ def write(
     )
     publish(fd, pieces, destination, temporary)
     return stamp
+
+
+def _kept(fd: int, header_end: int, file_position: int) -> bytes:
+    """What is not run again, as comments: the start, and the layer in progress."""
+    start = os.pread(fd, min(beginning.LONGEST, file_position), 0)
+    first_layer = beginning.end_of(start)
+    near = max(first_layer, file_position - beginning.LONGEST)
+    kept = {
+        _STARTS: start[header_end:first_layer],
+        _LAYER: beginning.newest_layer(os.pread(fd, file_position - near, near)),
+    }
+    return b"".join(
+        title + beginning.as_comments(lines) for title, lines in kept.items() if lines
+    )
 
 
 def _check_prologue_line(line: bytes) -> None:

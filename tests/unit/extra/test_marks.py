@@ -164,8 +164,9 @@ def tracked() -> tuple[marks.Marks, Motion, Sd]:
     m.toolhead = m.gcode_move = m.mcu = m.motors = motion
     m.sd = sd
     m.snapshot = SimpleNamespace(
-        state=dict(STATE, tool={"active": "extruder"}), refresh=lambda *a: None
-    )
+        state=dict(STATE, tool={"active": "extruder"}), refresh=lambda *a: None,
+        forget_layer=lambda: None, note_layer=lambda *a: None,
+    )  # fmt: skip
     return m, motion, sd
 
 

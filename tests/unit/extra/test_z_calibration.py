@@ -148,6 +148,44 @@ def test_any_config_in_the_file_is_an_answer_and_not_a_crash() -> None:
         assert "older than a change" in made.load(NAMES)[1]
 
 
+CHANGES: dict[str, tuple[str, str, Any]] = {
+    "[probe] z_offset": ("probe", "z_offset", "1.7"),
+    "pin_stepper_z1": ("power_loss_recovery", "pin_stepper_z1", "ZP1"),
+    "[stepper_z] rotation_distance": ("stepper_z", "rotation_distance", "8"),
+    "[stepper_z] endstop_pin": ("stepper_z", "endstop_pin", "LX"),
+    "[stepper_z] position_endstop": ("stepper_z", "position_endstop", "-0.2"),
+}
+
+
+@pytest.mark.parametrize("named", CHANGES)
+def test_a_calibration_from_before_a_change_of_the_config_is_refused(
+    named: str,
+) -> None:
+    section, option, value = CHANGES[named]
+    config = {**CONFIG, section: {**CONFIG[section], option: value}}
+    made, klippy = calibration(config)
+    klippy.allVariables.update(measured()[1].allVariables)
+    heights, problem = made.load(NAMES)
+    assert heights is None and "PLR_Z_HOME MODE=CALIBRATE" in problem
+    assert f"{named} was '{CONFIG[section].get(option, '')}', is '{value}'" in problem
+
+
+@pytest.mark.parametrize("names", [NAMES[:1], [*NAMES, "stepper_z2"]])
+def test_a_calibration_of_other_motors_is_refused(names: list[str]) -> None:
+    made, klippy = calibration(names=names)
+    klippy.allVariables.update(measured()[1].allVariables)
+    heights, problem = made.load(names)
+    assert heights is None and "PLR_Z_HOME MODE=CALIBRATE" in problem
+
+
+def test_other_options_may_change() -> None:
+    changed = {**CONFIG, "stepper_z": {**CONFIG["stepper_z"], "homing_speed": "9"},
+               "fan": {"pin": "ZP1"}}  # fmt: skip
+    made, klippy = calibration(changed)
+    klippy.allVariables.update(measured()[1].allVariables)
+    assert made.load(NAMES)[0] == pytest.approx(HEIGHTS, abs=2e-6)
+
+
 def test_a_copy_comes_back_when_the_variables_are_gone() -> None:
     _, before = measured()
     made, klippy = calibration()

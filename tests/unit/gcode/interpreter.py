@@ -40,6 +40,7 @@ class Interpreter:
         self.object: str | None = None
         self.objects = 0
         self.has_changes = False
+        self.previous = ""
 
     def snapshot(self) -> dict[str, Any]:
         tool = self.tool or 0
@@ -139,6 +140,7 @@ class Interpreter:
             self._lost()
 
     def _comment(self, text: str) -> None:
+        before, self.previous = self.previous, text
         if text == ";LAYER_CHANGE":
             self.has_changes = True
             self._begin((self.layer or 0) + 1)
@@ -152,6 +154,14 @@ class Interpreter:
         elif match := re.fullmatch(r";Z:([\d.]+)", text):
             self.stated_z = float(match[1])
         elif match := re.fullmatch(r";LAYER_COUNT:(\d+)", text):
+            self.total = int(match[1])
+        elif match := re.fullmatch(r"; BEGIN_LAYER_\w+ z=([\d.]+) .*", text):
+            if float(match[1]) != self.stated_z:
+                self._begin((self.layer or 0) + 1)
+                self.stated_z = float(match[1])
+        elif before == ";BEFORE_LAYER_CHANGE" and re.fullmatch(r";[\d.]+", text):
+            self.stated_z = float(text[1:])
+        elif match := re.fullmatch(r";(?:L|total l)ayers? count[:= ]+(\d+)", text):
             self.total = int(match[1])
         elif match := re.fullmatch(r"; total layer number: (\d+)", text):
             self.total = int(match[1])

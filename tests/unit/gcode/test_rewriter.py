@@ -117,7 +117,6 @@ def test_a_line_laid_whole_leaves_only_its_feedrate() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"G2 X1 Y1 I1",
         b"G1 F600",
         b"; comment",
         b"",
@@ -130,6 +129,12 @@ def test_a_line_laid_whole_leaves_only_its_feedrate() -> None:
 )
 def test_what_is_no_plain_motion_is_not_split(line: bytes) -> None:
     assert remainder(line, START, 0.5, True, False) is None
+
+
+@pytest.mark.parametrize("line", ["G1 X9 E.5.2 E1", "G1 X9 E1 E2", "G1 X9 E1\u0661"])
+def test_a_line_of_which_the_scaled_words_are_in_doubt_is_not_split(line: str) -> None:
+    # Klipper takes the last of two words, and digits of any script.
+    assert remainder(line.encode(), START, 0.5, True, False) is None
 
 
 @pytest.mark.parametrize("fraction", [0.0, -1.0, float("nan")])
@@ -260,7 +265,9 @@ def test_splitting_an_unterminated_last_line_leaves_no_tail(tmp_path: Path) -> N
     source.write_bytes(b"; a\nG28\nG1 X9")
     options = {"header_end": 4, "first_line": b"G1 X9", "fraction": 0.1}
     stamp, out = written(source, tmp_path / "out", 8, **options)
-    assert out.endswith(b"; a\nM83 ; relative extrusion, from the record\nG1 X9\n")
+    assert out.endswith(
+        b"; G28\nM83 ; relative extrusion, from the record\nG1 X9\n"
+    )
     assert stamp.tail_position == 13 and stamp.tail_offset == len(out)
 
 
@@ -348,19 +355,57 @@ def test_a_full_disk_leaves_nothing(
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("missing", ["copy_file_range", "link"])
+@pytest.mark.parametrize(
+    "missing", [["copy_file_range"], ["copy_file_range", "sendfile"], ["link"]]
+)
 def test_file_systems_without_the_fast_calls_get_the_same_file(
-    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    missing: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, expected = written(FILES[0], tmp_path / "fast", 0)
 
     def unsupported(*args: Any, **kw: Any) -> int:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(os, missing, unsupported)
+    for call in missing:
+        monkeypatch.setattr(os, call, unsupported)
     _, out = written(FILES[0], tmp_path / "slow", 0)
     assert out == expected
     assert sorted(os.listdir(tmp_path)) == ["fast", "slow"]
+
+
+@pytest.mark.parametrize("way", ["copy_file_range", "sendfile"])
+def test_a_file_system_that_copies_nothing_is_not_waited_for(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, expected = written(FILES[0], tmp_path / "fast", 0)
+    monkeypatch.setattr(os, way, lambda *args: 0)
+    monkeypatch.setattr(publish, "_SLICE", 5000)
+    assert written(FILES[0], tmp_path / "slow", 0)[1] == expected
+
+
+def test_an_original_that_gets_shorter_meanwhile_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.gcode"
+    path.write_bytes(b"G28\n")
+    with open(path, "rb") as f, pytest.raises(RewriteError, match="ended at byte 4"):
+        publish.publish(f.fileno(), [(0, 5)], tmp_path / "out", None)
+    assert os.listdir(tmp_path) == ["a.gcode"]
+
+
+def test_the_start_is_kept_as_comments(tmp_path: Path) -> None:
+    source = tmp_path / "a.gcode"
+    source.write_bytes(
+        b"; made by\nM109 S210\n; thumbnail begin\nG1 Z.3 F600\n;LAYER_COUNT:2\n"
+        b";LAYER:0\nG1 X1 Y1 E1\nG1 X2 E1\n"
+    )
+    position = source.read_bytes().index(b"G1 X2")
+    stamp, out = written(source, tmp_path / "out", position)
+    assert b"; made by\n" in out
+    kept = out[: stamp.first_line_offset].partition(b"not run again.\n")[2]
+    assert kept == (
+        b"; M109 S210\n; thumbnail begin\n; G1 Z.3 F600\n"
+        b";LAYER_COUNT:2\n;LAYER:0\n"
+        b"M83 ; relative extrusion, from the record\n"
+    )
 
 
 def test_file_and_folder_are_synced_before_write_returns(

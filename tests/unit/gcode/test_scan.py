@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from moonraker_components.power_loss_recovery.gcode.errors import GcodeError
 from moonraker_components.power_loss_recovery.gcode.scan import (
     Head,
     Point4,
     ScanError,
+    measured,
     scan,
 )
 from tests.unit.gcode.interpreter import Interpreter
@@ -30,7 +32,7 @@ NO_PRINTS = ("cam_", "adversarial_")
 
 def state(text: str) -> Head:
     data = text.encode()
-    return scan(data, len(data))
+    return measured(scan(data, len(data)), data)
 
 
 def line_starts(data: bytes, count: int, seed: int) -> list[int]:
@@ -49,11 +51,9 @@ def assert_same(head: Head, expected: dict) -> None:
         if key == "printed_box" and want is not None:
             # The interpreter's arcs are polygons: they reach a little less far.
             assert have == pytest.approx(want, abs=2e-3), where
-        elif key in ("position", "heaters", "fans"):
-            assert len(have) == len(want), where
-            have, want = (
-                (v.values() if key != "position" else v) for v in (have, want)
-            )
+        elif key in ("heaters", "fans"):
+            assert have == pytest.approx(want, abs=1e-6), where
+        elif key == "position":
             for one, other in zip(have, want, strict=True):
                 assert one == (other and pytest.approx(other, abs=1e-6)), where
         elif isinstance(want, float):
@@ -70,7 +70,8 @@ def test_state_at_sixty_cuts_is_that_of_an_independent_interpreter(path: Path) -
     offsets = line_starts(data, 60, seed=2026)
     expected = Interpreter().run(data, offsets)
     for offset in offsets:
-        assert_same(scan(data, offset), expected[offset])
+        head = measured(scan(data, offset), data)
+        assert_same(head, expected[offset])
 
 
 @pytest.mark.parametrize(
@@ -86,11 +87,12 @@ def test_state_in_real_slicer_files(path: Path | None) -> None:
     offsets = line_starts(data, 8, seed=len(data))
     expected = Interpreter().run(data, offsets)
     for offset in offsets:
-        assert_same(scan(data, offset), expected[offset])
+        head = measured(scan(data, offset), data)
+        assert_same(head, expected[offset])
 
 
 def test_an_empty_head_knows_nothing_and_assumes_klippers_modes() -> None:
-    head = scan(b"G1 X1\n", 0)
+    head = measured(scan(b"G1 X1\n", 0), b"G1 X1\n")
     assert head.position == Point4(None, None, None, None)
     assert head.absolute_coordinates and head.absolute_extrude
     assert not head.coordinates_stated and not head.extrude_stated
@@ -117,6 +119,13 @@ def test_retraction_survives_g92_and_ends_with_the_unretract() -> None:
 def test_unretracting_is_not_printing() -> None:
     head = state("M83\nG1 X1 Y1 Z5\nG1 E-2\nG1 X50 E2\n")
     assert head.printed_box is None and head.first_extrusion is None
+
+
+def test_what_was_printed_after_a_g10_has_pushed_the_filament_forward() -> None:
+    text = "M83\nG1 X1 Y1 Z1\nG10 P0 S200\n"
+    assert state(text).firmware_retracted
+    assert not state(text + "G1 X5 E1\n").firmware_retracted
+    assert state(text + "G1 X5 E1\ng10\nG1 X9\n").firmware_retracted
 
 
 def test_each_tool_has_its_own_retraction() -> None:
@@ -199,6 +208,9 @@ def test_heaters_and_fans_by_klippers_names() -> None:
         "aux": 50.0,
     }
     assert head.fans == {"fan": 0.5, "fan2": 1.0, "nevermore": 0.4}
+    # One fan that heeds no P keeps the speed that was set last.
+    again = state("M106 S9\nM106 P2 S1\nM106 S255\n")
+    assert list(again.fans.items())[-1] == ("fan", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +224,19 @@ def test_heaters_and_fans_by_klippers_names() -> None:
         (";BEFORE_LAYER_CHANGE\n;BEFORE_LAYER_CHANGE\n", 2, None, None),
         (";LAYER_CHANGE\n;BEFORE_LAYER_CHANGE\n", 1, None, None),
         ("SET_PRINT_STATS_INFO TOTAL_LAYER=8 CURRENT_LAYER=3\n", 3, None, 8),
+        ("; CHANGE_LAYER\n; Z_HEIGHT: 0.4\n; LAYER_HEIGHT: 0.2\n", 1, 0.4, None),
+        (";BEFORE_LAYER_CHANGE\n;.6\n;AFTER_LAYER_CHANGE\n;9\n", 1, 0.6, None),
+        (";LAYER:0\n;Z:0.300\n;HEIGHT:0.300\n", 1, 0.3, None),
+        ("; BEGIN_LAYER_OBJECT z=0.35 z_thickness=0.3\n", 1, 0.35, None),
+        (
+            "; BEGIN_LAYER_RAFT z=.2 z_thickness=0.2\n; BEGIN_LAYER_OBJECT z=.2\n"
+            "; BEGIN_LAYER_OBJECT z=.4\n",
+            2,
+            0.4,
+            None,
+        ),
+        (";total layers count = 30\n; layer 1, Z = 0.2\n", 1, 0.2, 30),
+        (";Layer count: 70\n;LAYER:0\n;12.5 mm wide\n", 1, None, 70),
         (";LAYER:1\nG1 X1 Y1 Z.4\nM83\nG1 X2 E1\nG1 Z9\n", 2, 0.4, None),
     ],
 )
@@ -317,3 +342,12 @@ def test_time_grows_no_faster_than_the_file(line: bytes) -> None:
     small = min(seconds(count) for _ in range(3))
     # Eight times the file; quadratic time would be 64 times as long.
     assert min(seconds(count * 8) for _ in range(2)) < 24.0 * small + 0.02
+
+
+def test_nobody_travels_by_a_head_whose_footprint_is_not_measured() -> None:
+    data = b"M83\nG1 X1 Y1 Z1\nG1 X9 E1\n"
+    head = scan(data, len(data))
+    for name in ("top_z", "printed_box"):
+        with pytest.raises(GcodeError, match="not measured"):
+            getattr(head, name)
+    assert measured(head, data).top_z == 1.0

@@ -1,0 +1,226 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""The state at an offset without reading every move before it.
+
+A pattern finds the lines that are no moves; what they set is applied, each once for
+a piece of the file.  What moves leave behind follows from the last of them: a place
+from the last word of each axis, the filament from as many lines before the offset as
+have fed more than a machine ever pulls back.  Where a frame or relative coordinates
+make all moves count, the piece is read as moves.py does.
+"""
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+
+from .ambient import Ambient, name_of, parse
+from .backward import STEP, last_word
+from .errors import LexError, ScanError
+from .layers import NOTE_START
+from .lexer import Command
+from .markers import Markers, markers_in
+from .modal import Motion
+from .moves import run
+from .text import MAX_LINE, WINDOW, Data, windows
+
+# mm.  An MMU takes filament back by 100 to 200 mm when it changes it.
+FURTHEST_RETRACTION = 500.0
+_LINES = re.compile(
+    rb"\n(?!G[0-3] )(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))([^\r\n][^\n]*)"
+)
+_PLACEHOLDER = b"PLR_RESUME"
+# Where the head is matters to these.
+_NEED_PLACE = frozenset(
+    "G0 G1 G2 G3 G28 G91 RESTORE_GCODE_STATE SAVE_GCODE_STATE SET_GCODE_OFFSET".split()
+)
+_MODES = frozenset("ACTIVATE_EXTRUDER G17 G18 G19 G20 G90 M82 M83".split())
+_TOOL_OR_AXIS = ("T", "X", "Y", "Z", "I", "J")
+# Only the last of each matters, whatever stands between.
+_LAST_WINS = frozenset(
+    "EXCLUDE_OBJECT_END EXCLUDE_OBJECT_START G10 G11 G92 M106 M107 M117 M140 M190 M204"
+    " M205 M73 M900 SET_FAN_SPEED SET_GCODE_VARIABLE SET_PIN SET_PRESSURE_ADVANCE"
+    " SET_RETRACTION SET_VELOCITY_LIMIT".split()
+)
+
+
+@dataclass
+class State:
+    """first, last: offsets of extruding lines."""
+
+    motion: Motion
+    ambient: Ambient
+    markers: Markers
+    first: int | None = None
+    last: int | None = None
+
+
+@dataclass
+class Known:
+    """A place where nothing about motion is in doubt."""
+
+    offset: int
+    motion: Motion
+    printed_z: float
+    last: int | None
+
+
+def skim(data: Data, end: int, window: int = WINDOW) -> State:
+    """What read() finds, sooner.  `data` has passed text.check()."""
+    return Skimmer(data, window).read(end)
+
+
+def read(data: Data, end: int, window: int = WINDOW) -> State:
+    """The state at `end`, from every line before it: the reference, and slow.
+
+    Raises ScanError, with the offset of the line at which Klipper would stop.
+    """
+    state = State(Motion(), Ambient(), Markers())
+    for start, piece in windows(data, 0, end, window):
+        state.markers = markers_in(piece, start, state.markers)
+        first, last = run(
+            piece, start, state.motion, state.ambient.layers, state.ambient
+        )
+        state.first = first if state.first is None else state.first
+        state.last = last or state.last
+    return state
+
+
+class Skimmer:
+    """One pass over a file; extent.py looks over its shoulder."""
+
+    def __init__(self, data: Data, window: int) -> None:
+        self.data, self._window = data, window
+        self.state = State(Motion(), Ambient(), Markers())
+        self.known = Known(0, Motion(), math.nan, None)
+        # Starts of the pieces skimmed since then, with modes and frame there
+        self.trail: list[tuple[int, Motion]] = []
+        self._modes: Motion | None = None
+
+    def read(self, end: int) -> State:
+        state = self.state
+        begin = 0
+        for start, piece in windows(self.data, 0, end, min(STEP, self._window)):
+            self.read_piece(start, piece)
+            begin = start + len(piece)
+            if state.motion.printing:
+                break
+        for start, piece in windows(self.data, begin, end, self._window):
+            if not self.skim(start, piece):
+                self.read_piece(start, piece)
+        if self.trail:
+            self._settle(end)
+        if state.motion.unsure or state.motion.missed:
+            return read(self.data, end, self._window)
+        return state
+
+    def read_piece(self, start: int, piece: bytes) -> None:
+        state = self.state
+        if self.trail:
+            self._settle(start)
+        self._modes = None
+        layers = state.ambient.layers
+        first, last = run(piece, start, state.motion, layers, state.ambient)
+        state.markers = markers_in(piece, start, state.markers)
+        state.first = first if state.first is None else state.first
+        state.last = last or state.last
+        self.known = Known(
+            start + len(piece), state.motion.copy(), layers.printed_z, state.last
+        )
+
+    def skim(self, start: int, piece: bytes) -> bool:
+        """False when the piece has to be read."""
+        state = self.state
+        if not state.motion.absolute_coordinates:
+            return False
+        # The pattern wants the newline before a line.
+        lines = _LINES.findall(b"\n" + piece[: piece.find(b"\n")])
+        lines += _LINES.findall(piece)
+        # Each once, in the order in which they come last
+        once = list(dict.fromkeys(reversed(lines)))[::-1]
+        in_turn: set[bytes] = set()
+        any_time: list[bytes] = []
+        modes: set[bytes] = set()
+        try:
+            for line in once:
+                if line.startswith(b";"):
+                    if _PLACEHOLDER in line:
+                        state.markers = markers_in(piece, start, state.markers)
+                    in_turn.add(line)
+                    continue
+                if len(line) > MAX_LINE:
+                    return False
+                name = name_of(line)
+                if name in _NEED_PLACE or (name == "G92" and _frames(parse(line))):
+                    return False
+                if name in _MODES or name.startswith(_TOOL_OR_AXIS):
+                    modes.add(line)
+                if name in _LAST_WINS:
+                    any_time.append(line)
+                else:
+                    in_turn.add(line)
+            if self._modes is None:
+                self._modes = state.motion.copy()
+            # Thousands of pieces share one: nothing changes it.
+            self.trail.append((start, self._modes))
+            if modes:
+                self._modes = None
+            for line in any_time:
+                state.ambient.apply(line)
+            for line in lines if in_turn else ():
+                if line in in_turn:
+                    state.ambient.apply(line)
+                    if line in modes:
+                        state.motion.command(line)
+        except LexError as error:
+            at = (b"\n" + piece).find(b"\n" + error.line)
+            raise ScanError(f"at offset {start + at}: {error}") from error
+        return True
+
+    def _settle(self, end: int) -> None:
+        """Find what the moves of the trail have left behind at its end."""
+        count = 0
+        while True:
+            count = count * 2 or 1
+            certain = count >= len(self.trail)
+            tail = Known(0, Motion(), math.nan, None)
+            if certain:
+                known = self.known
+                tail = replace(known, motion=known.motion.copy())
+            else:
+                tail.offset, motion = self.trail[-count]
+                tail.motion = self.seeded(tail.offset, motion, self.known)
+            layers = replace(self.state.ambient.layers, printed_z=tail.printed_z)
+            motion = tail.motion
+            for start, piece in windows(self.data, tail.offset, end, self._window):
+                tail.last = run(piece, start, motion, layers)[1] or tail.last
+            lost = motion.absolute_extrude and math.isnan(motion.position[3])
+            doubt = motion.unsure or motion.missed or lost or tail.last is None
+            if certain or not doubt:
+                break
+        self.state.motion, self.state.last = motion, tail.last
+        self.state.ambient.layers.printed_z = layers.printed_z
+        self.known = Known(end, motion.copy(), layers.printed_z, tail.last)
+        self.trail.clear()
+        self._modes = None
+
+    def seeded(self, offset: int, motion: Motion, known: Known) -> Motion:
+        """`motion`, at a place of the trail that begins at `known`, with where the
+        head is there."""
+        values = [
+            last_word(self.data, known.offset, offset, letter) for letter in "XYZF"
+        ]
+        was = [*known.motion.position[:3], known.motion.feedrate]
+        x, y, z, f = (
+            old if new is None else new for old, new in zip(was, values, strict=True)
+        )
+        made = motion.copy()
+        made.forget_tools(FURTHEST_RETRACTION)
+        made.position, made.feedrate = [x, y, z, math.nan], f
+        return made
+
+
+def _frames(command: Command) -> bool:
+    """Whether a G92 moves the frame of X, Y or Z."""
+    axes = set("XYZE") & set(command.params)
+    return not axes or axes != {"E"}
