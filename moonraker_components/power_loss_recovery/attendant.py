@@ -80,6 +80,7 @@ class Attendant:
     def answered(self) -> None:
         """A resume or a print begins."""
         self._asked = None
+        self.bed.finish()
         self._stop()
 
     def discarded(self) -> None:
@@ -181,7 +182,8 @@ class Attendant:
         if waiting:
             scene = self.scene(waiting[0])
             interruption = scene.interruption.told
-            warnings = doubts.warnings(waiting[0].record, scene)
+            if self.tracker.printing is None:
+                warnings = doubts.warnings(waiting[0].record, scene)
         return {
             "interruption": interruption,
             "warnings": [*self.component.warnings, *warnings],

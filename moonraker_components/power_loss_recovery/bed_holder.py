@@ -61,17 +61,30 @@ class BedHolder:
 
     def release(self) -> None:
         """Stop, and turn the bed off."""
-        if self.target:
-            self.component.eventloop.create_task(self.leave())
-
-    async def leave(self) -> None:
         held = self._is_ours()
         self.stop()
         if held:
-            try:
-                await self._send(OFF)
-            except self.component.server.error as e:
-                logging.info(f"power_loss_recovery: hold_bed: {e}")
+            self.component.eventloop.create_task(self._turn_off())
+
+    async def leave(self) -> None:
+        """The same, done when it returns."""
+        held = self._is_ours()
+        self.stop()
+        if held:
+            await self._turn_off()
+
+    def finish(self) -> None:
+        """A person has said yes: whatever comes of it, not again in this boot."""
+        self.stop()
+        if self.component.tracker.settings.hold_bed > 0:
+            told = {"boot": self.component.tracker.boot_id, "until": 0.0}
+            self.component.eventloop.create_task(self.component.remember(KEY, told))
+
+    async def _turn_off(self) -> None:
+        try:
+            await self._send(OFF)
+        except self.component.server.error as e:
+            logging.info(f"power_loss_recovery: hold_bed: {e}")
 
     def _is_ours(self) -> bool:
         """Whether the bed still has the target that we gave it."""

@@ -65,6 +65,15 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What the file says: before the saved place, there, and of its setup."""
+
+    head: Head
+    line: bytes
+    setup: list[bytes]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A resume that could start now."""
 
@@ -174,12 +183,19 @@ async def check(
     return Ready(pending, path, machine, outline)
 
 
-async def examine(ready: Ready, in_thread: InThread) -> Prepared:
-    """The rest of the checks: reads the file.  Raises as check()."""
-    pending, record = ready.pending, ready.pending.record
-    head, line = await in_thread(files.examine, ready.path, record.file_position)
-    setup = await in_thread(files.setup, ready.path, head)
-    made = plan.make(record, pending.job, head, line, ready.facts, setup)
+async def read(ready: Ready, in_thread: InThread) -> Found:
+    """The whole file, so this takes its time.  Raises files.FileProblem."""
+    position = ready.pending.record.file_position
+    head, line = await in_thread(files.examine, ready.path, position)
+    return Found(head, line, await in_thread(files.setup, ready.path, head))
+
+
+def planned(ready: Ready, found: Found) -> Prepared:
+    """The rest of the checks.  Raises plan.Refusal."""
+    pending, record, head = ready.pending, ready.pending.record, found.head
+    made = plan.make(
+        record, pending.job, head, found.line, ready.facts, found.setup
+    )
     return Prepared(pending, ready.path, head, made)
 
 
@@ -187,7 +203,8 @@ async def prepare(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread
 ) -> Prepared:
     """Check everything; nothing moves.  Raises as check()."""
-    return await examine(await check(pending, root, klippy, in_thread), in_thread)
+    ready = await check(pending, root, klippy, in_thread)
+    return planned(ready, await read(ready, in_thread))
 
 
 async def prepare_place(
@@ -233,8 +250,8 @@ async def carry_out(
 ) -> str:
     """Returns the name of the file that now prints.
 
-    first: the first step of the plan; it is done while the file is examined (`making`)
-    and the resume file written.
+    first: the first step of the plan; if it is the bed's, it is done while the file
+    is read (`making`) and the resume file written.
     note_z is given, before and after each step that moves Z, where the motors would
     be found if the power failed, never higher than they are, and their phases.
     Raises sequence.SequenceError, OSError, and what `making` raises; the machine is
@@ -271,6 +288,9 @@ async def carry_out(
             await _note_where(klippy, note_z)
 
     try:
+        if first.name != "bed":
+            # A nozzle that is soft must not stand on the part until the file is read.
+            await making
         await sequence.run(
             (first,), run_gcode, _reader(klippy, (first,), check_files), report,
             before, after,

@@ -16,8 +16,8 @@ from moonraker.common import KlippyState
 from . import answers, elsewhere, files, plan, recovery, sequence
 from .gcode.errors import GcodeError
 from .journal import JournalError
-from .layer_list import Layers
 from .lineage import Pending
+from .read_once import ReadOnce
 from .record import Phases
 from .steps import Step
 
@@ -49,7 +49,10 @@ class Resumer:
         self.gcodes = gcodes
         self.scratch = scratch
         self.klippy_connection = self.server.lookup_component("klippy_connection")
-        self.layers = Layers(self.eventloop.run_in_thread)
+        self.places: ReadOnce[recovery.Found] = ReadOnce(self.eventloop.run_in_thread)
+        self.layers: ReadOnce[list[answers.Point]] = ReadOnce(
+            self.eventloop.run_in_thread
+        )
         apis = component.klippy_apis
         self.klippy = recovery.Klippy(
             apis.run_gcode, apis.query_objects, apis.get_object_list, self._start_print
@@ -142,9 +145,7 @@ class Resumer:
                 self.component.last_error = ""
                 making: asyncio.Future[recovery.Prepared]
                 if prepared is None:
-                    making = asyncio.ensure_future(
-                        recovery.examine(ready, self.eventloop.run_in_thread)
-                    )
+                    making = asyncio.ensure_future(self._planned(ready))
                 else:
                     making = loop.create_future()
                     making.set_result(prepared)
@@ -168,7 +169,15 @@ class Resumer:
         in_thread = self.eventloop.run_in_thread
         if place is not None:
             return await elsewhere.prepare(ready, place, in_thread)
-        return await recovery.examine(ready, in_thread) if dry_run else None
+        return await self._planned(ready) if dry_run else None
+
+    async def _planned(self, ready: recovery.Ready) -> recovery.Prepared:
+        in_thread = self.eventloop.run_in_thread
+        position = ready.pending.record.file_position
+        found = await self.places.get(
+            ready.path, position, lambda: recovery.read(ready, in_thread)
+        )
+        return recovery.planned(ready, found)
 
     def _pending(self) -> Pending:
         pending = self.tracker.pending
@@ -181,7 +190,9 @@ class Resumer:
         return pending
 
     def _check_still(self, pending: Pending) -> None:
-        if self.tracker.pending is not pending or self.tracker.printing is not None:
+        now = self.tracker.pending
+        same = now is not None and now.job_id == pending.job_id
+        if not same or self.tracker.printing is not None:
             raise self.server.error("Cannot resume: a print was started", 409)
         if self.klippy_connection.state != KlippyState.READY:
             raise self.server.error("Klipper stopped meanwhile", 503)
@@ -191,7 +202,7 @@ class Resumer:
         pending = self._pending()
         try:
             path = files.inside(self.gcodes, pending.job.name)
-            found = await self.layers.of(path, pending.job)
+            found = await self.layers.get(path, None, lambda: self._layers(path))
         except (files.FileProblem, GcodeError, OSError) as e:
             raise self.server.error(f"No layers: {e}", 409) from e
         return {
@@ -199,6 +210,13 @@ class Resumer:
             "saved": pending.record.file_position,
             "points": found,
         }
+
+    async def _layers(self, path: Path) -> list[answers.Point]:
+        return [
+            answers.Point(layer=at.number, z=at.z, file_position=at.file_position,
+                          share=at.share)
+            for at in await self.eventloop.run_in_thread(files.layers, path)
+        ]  # fmt: skip
 
     async def _carry_out(
         self,

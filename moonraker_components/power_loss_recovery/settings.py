@@ -31,6 +31,7 @@ class Settings:
     auto_resume_countdown: seconds in which a person can stop it.
     auto_resume_attempts: outages of one print after which heaters may be turned on
         without a yes.  hold_bed: minutes that the bed is kept warm for the answer.
+    debug_mode: each save is told on the console.
     """
 
     save_interval: float = 1.0
@@ -45,6 +46,7 @@ class Settings:
     auto_resume_countdown: float = 60.0
     auto_resume_attempts: int = 2
     hold_bed: float = 0.0
+    debug_mode: bool = False
 
     @staticmethod
     def from_klippy(section: Mapping[str, Any]) -> Settings:
@@ -62,7 +64,7 @@ class Settings:
         size = number("history_size", 2, 20)
         return Settings(
             save_interval=number("save_interval", 0, 300),
-            save_on_layer=on_layer is True or str(on_layer).lower() == "true",
+            save_on_layer=_yes(on_layer),
             history_size=int(size),
             save_delay=int(min(number("save_delay", 1, 4), size)),
             max_writes_per_hour=int(number("max_writes_per_hour", 0, 14400)),
@@ -73,7 +75,12 @@ class Settings:
             auto_resume_countdown=number("auto_resume_countdown", 10, 3600),
             auto_resume_attempts=int(number("auto_resume_attempts", 1, 10)),
             hold_bed=number("hold_bed", 0, 480),
+            debug_mode=_yes(section.get("debug_mode", default.debug_mode)),
         )
+
+
+def _yes(value: Any) -> bool:
+    return value is True or str(value).lower() == "true"
 
 
 def _number(

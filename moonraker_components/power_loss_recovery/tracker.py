@@ -55,7 +55,7 @@ class Tracker:
         self.clock = clock
         self.wall_clock = wall_clock
         self.boot_id = boot_id
-        self.changed = changed
+        self.changed, self.tell = changed, tell
         self.enabled = True
         self.settings = Settings()
         self.pacing = Pacing(self.settings)
@@ -323,20 +323,19 @@ class Tracker:
         if record is None:
             return
         try:
-            writes = await self.keeper.store(
-                current.job_id, current.source.job, record
-            )
+            writes = await self.keeper.store(current.job_id, current.source.job, record)
         except JobClosed:
             # Discarded while it began: what is printed now is another job.
             if self.printing == current:
                 self._take_new_id(current)
             return
-        if reason == "asked":
-            self.asked = False
+        self.asked &= reason != "asked"
         if not lineage.in_prologue(mark, current):
             self._last_mark = mark
         self.pacing.saved(started, self.keeper.latency, writes, reason)
         self.last_reason = reason
+        if self.settings.debug_mode:
+            self.tell(f"Saved ({reason}): byte {record.file_position}.")
         self.troubles.end()
 
     # The end

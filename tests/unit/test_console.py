@@ -39,6 +39,9 @@ class Component:
             save_now=self._save_now,
         )  # fmt: skip
         self.resumer = SimpleNamespace(discard=self._fail, resume=self._resume)
+        self.attendant = SimpleNamespace(
+            resume_from=self._fail, auto=SimpleNamespace(stop_asked=lambda: False)
+        )
         self.database = SimpleNamespace(
             insert_item=self._insert, get_item=self._get_item
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from moonraker.utils import ServerError
 
 from moonraker_components.power_loss_recovery import files, recovery
-from tests.unit.samples import LINE
+from tests.unit.samples import LINE, state
 from tests.unit.test_component import Bench, bench  # noqa: F401
 
 pytestmark = pytest.mark.asyncio
@@ -207,7 +208,8 @@ async def test_what_is_known_early_is_what_the_whole_plan_says(
         pending, bench.plr.resumer.gcodes, bench.klippy.api,
         bench.plr.eventloop.run_in_thread,
     )  # fmt: skip
-    made = (await recovery.examine(ready, bench.plr.eventloop.run_in_thread)).plan
+    found = await recovery.read(ready, bench.plr.eventloop.run_in_thread)
+    made = recovery.planned(ready, found).plan
     assert made.steps[0] == ready.outline.first
     assert tuple(step.title for step in made.steps) == ready.outline.titles
 
@@ -260,3 +262,44 @@ async def test_a_discarded_outage_is_one(bench: Bench) -> None:  # noqa: F811
     await bench.plr.resumer.discard()
     await bench.settle()
     assert bench.plr.outages.list.newest(1)[0]["ended"] == "discarded"
+
+
+async def test_without_a_bed_the_nozzle_is_not_softened_until_the_file_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+) -> None:  # fmt: skip
+    pending = bench.plr.tracker.pending
+    assert pending is not None
+    cold = state(heaters={"heater_bed": 0.0})
+    bench.plr.tracker.keeper.pending = replace(
+        pending, record=replace(pending.record, state=cold)
+    )
+    go = reading_takes(bench, monkeypatch)
+    await bench.plr.resumer.resume()
+    await asyncio.sleep(0.05)
+    assert bench.klippy.sent == []
+    go.set()
+    await bench.ended()
+    assert bench.klippy.started and "EXTRUDER" in bench.klippy.sent[0].upper()
+
+
+async def test_a_file_that_is_being_read_is_not_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+) -> None:  # fmt: skip
+    """A thread cannot be stopped: pressing Resume and Cancel must not pile them up."""
+    go = reading_takes(bench, monkeypatch)
+    slow, began = files.examine, []
+
+    def counted(*args: Any) -> Any:
+        began.append(args)
+        return slow(*args)
+
+    monkeypatch.setattr(files, "examine", counted)
+    for _ in range(5):
+        await bench.plr.resumer.resume()
+        await until(lambda: began)
+        bench.plr.resumer.cancel_asked()
+        await bench.ended()
+    go.set()
+    await bench.plr.resumer.resume()
+    await bench.ended()
+    assert bench.klippy.started and len(began) == 1
