@@ -9,8 +9,8 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, power_pin, stop, z_homing
-from . import z_phase
+from . import commands, fans, hooks, marks, mesh, power_pin, stop, unattended
+from . import z_homing, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -26,7 +26,8 @@ class PowerLossRecovery:
                 "power_loss_recovery: save_delay (%d) must be smaller than"
                 " history_size (%d)" % (save_delay, history_size))
         config.getint('max_writes_per_hour', 0, minval=0, maxval=14400)
-        config.getboolean('debug_mode', False)
+        unattended.check(config)
+        self.debug_mode = config.getboolean('debug_mode', False)
         config.getchoice('z_strategy', {
             'auto': 'auto', 'measure': 'measure', 'assume': 'assume'}, 'auto')
         mark_interval = config.getfloat(
@@ -38,7 +39,7 @@ class PowerLossRecovery:
         self.commands = commands.Commands(config, self.marks.note_layer)
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
-        self.hooks = hooks.Hooks(config)
+        self.hooks = hooks.Hooks(config, self.debug)
         self.z_homing = z_homing.ZHoming(config, self.hooks)
         self.trouble = ""
         register = self.gcode.register_command
@@ -65,6 +66,10 @@ class PowerLossRecovery:
                 "power_loss_recovery: this Klipper's virtual_sdcard looks"
                 " different: the saved place is approximate, and some"
                 " lines may be printed twice after a power loss.")
+    def debug(self, text):
+        logging.info("power_loss_recovery: %s", text)
+        if self.debug_mode:
+            self.gcode.respond_info("power_loss_recovery: " + text, log=False)
     cmd_PLR_Z_HOME_help = "Home Z on the Z+ switches: MODE=CALIBRATE|RESUME"
     def cmd_PLR_Z_HOME(self, gcmd):
         mode = gcmd.get('MODE', '').upper()
@@ -79,6 +84,8 @@ class PowerLossRecovery:
                 "PLR_Z_HOME: MODE must be CALIBRATE or RESUME, not '%s'"
                 % (gcmd.get('MODE', ''),))
         if heights is not None:
+            self.debug("PLR_Z_HOME %s: %s" % (
+                mode, self.z_homing.measure.last_result))
             gcmd.respond_info(text + ", ".join(
                 ["%s at %.3f" % (name, heights[name])
                  for name in sorted(heights)]))
@@ -112,7 +119,7 @@ class PowerLossRecovery:
             'stopped': self.stop.mark,
             'approximate': self.marks.is_approximate,
             'power_loss': self.power_pin.get_status(),
-            'pending_marks': len(self.marks.queue),
+            'pending_marks': self.marks.pending(),
             'z_homing': self.z_homing.get_status(),
             'z_motors': z_motors,
         }

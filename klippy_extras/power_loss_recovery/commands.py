@@ -17,6 +17,8 @@ REMOTE_COMMANDS = {
     'PLR_RESET_PRINT_DATA': "Forget the interrupted print",
     'PLR_RESUME_PRINT':
         "Resume the print that was interrupted [LAYER=|Z=|POSITION=]",
+    'PLR_RESUME_FROM': "Ask from which layer to resume the print",
+    'PLR_STOP_AUTO_RESUME': "Do not resume without being asked",
 }
 # Where a resume may go on, and what number that is
 PLACES = {'LAYER': (int, 1), 'Z': (float, 0.), 'POSITION': (int, 0)}

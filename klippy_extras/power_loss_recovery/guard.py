@@ -13,8 +13,9 @@ import logging
 TOLERANCE = .1
 
 class Guard:
-    def __init__(self, printer):
+    def __init__(self, printer, debug):
         self.printer = printer
+        self.debug = debug
         self.kin = self.toolhead = self.original = None
         self.is_paused = self.motors_off = False
         handler = printer.register_event_handler
@@ -36,9 +37,12 @@ class Guard:
         self.original = self.kin.check_move
         self.kin.check_move = self._check_move
     def release(self):
-        """Klippy's position is the true one again, or why it cannot be."""
+        """The same as correct(), and all moves are allowed again."""
         self.kin.check_move = self.original
         self.original = None
+        return self.correct()
+    def correct(self):
+        """Make klippy's position the true one; returns why it cannot be."""
         if self.printer.is_shutdown():
             return "klippy was shut down"
         self.toolhead.flush_step_generation()
@@ -61,8 +65,8 @@ class Guard:
             # Up to v0.12
             axes = tuple(['xyz'.index(a) for a in axes])
         self.toolhead.set_position(position, homing_axes=axes)
-        logging.info("power_loss_recovery: klippy's position was shifted by"
-                     " %s, and is put right", shift)
+        self.debug("a hook has shifted klippy's position by %s: put right"
+                   % (', '.join(['%.3f' % (d,) for d in shift]),))
         return ""
     # What changes what is known
     def stand_by(self):

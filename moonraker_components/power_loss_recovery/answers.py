@@ -79,10 +79,46 @@ class Saving(TypedDict):
     held: str | None
 
 
-class Status(TypedDict):
+class Interruption(TypedDict):
+    """kind: "power_loss", "reboot", "restart", "klippy_crash", "klippy_shutdown",
+    "print_error" or "unknown"; words: the same for people.  thermal: a heater or its
+    sensor was the reason."""
+
+    kind: str
+    words: str
+    thermal: bool
+
+
+class AutoResume(TypedDict):
+    """seconds_left: of the countdown, None if there is none.  why_not: why the print
+    was not resumed by itself, if auto_resume is on."""
+
+    seconds_left: float | None
+    why_not: str
+
+
+class HoldBed(TypedDict):
+    """The bed is kept warm for the answer."""
+
+    target: float
+    seconds_left: float
+
+
+class Waiting(TypedDict):
+    """interruption: of the first of `waiting`, the summaries of all interrupted prints
+    but the one that is resumed.  warnings: to be read before a yes."""
+
+    interruption: Interruption | None
+    waiting: list[str]
+    warnings: list[str]
+    auto_resume: AutoResume
+    hold_bed: HoldBed | None
+
+
+class Status(Waiting):
     """state: of STATES; meaning: the same in words.  trouble: what is wrong with
     saving now, or nothing.  last_errors: the newest first; last_error is cleared when
-    klippy comes back or a resume begins.  warnings: to be read before a yes."""
+    klippy comes back or a resume begins."""
 
     state: str
     meaning: str
@@ -95,7 +131,6 @@ class Status(TypedDict):
     trouble: str
     last_error: str
     last_errors: list[Error]
-    warnings: list[str]
 
 
 class Resume(TypedDict):

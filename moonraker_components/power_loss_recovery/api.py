@@ -66,7 +66,8 @@ class Api:
         )
 
     async def _cancel(self) -> answers.Status:
-        self.component.resumer.cancel_asked()
+        if not self.component.attendant.auto.stop_asked():
+            self.component.resumer.cancel_asked()
         return self.component.status()
 
     async def _discard(self) -> answers.Status:

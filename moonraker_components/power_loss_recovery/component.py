@@ -18,17 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import answers, journal_place, overview, prompts, stopped
+from . import answers, interruption, journal_place, overview, prompts, stopped
 from .api import Api
+from .attendant import Attendant
 from .calibration_keeper import CalibrationKeeper
 from .console import Console
 from .endpoints import NOTIFICATIONS
 from .journal import Journal
+from .kept import Kept
 from .mesh_keeper import MeshKeeper
 from .outage_keeper import OutageKeeper
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
+from .witness import Witness
 
 if TYPE_CHECKING:
     from moonraker.confighelper import ConfigHelper
@@ -40,9 +43,9 @@ MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
-    "print_stats": ["state", "filename"],
+    "print_stats": ["state", "filename", "message"],
+    "heater_bed": ["temperature", "target"],
     "toolhead": ["print_time", "estimated_print_time", "stalls"],
-    "heater_bed": ["temperature"],
 }
 
 
@@ -67,6 +70,7 @@ class PowerLossRecovery:
         self.database.register_local_namespace(NAMESPACE)
         self.tracker = Tracker(
             journal=Journal(os.path.expanduser(path)),
+            kept=Kept(data / "plr" / "kept"),
             gcodes=gcodes,
             in_thread=self.eventloop.run_in_thread,
             clock=time.monotonic,
@@ -75,8 +79,10 @@ class PowerLossRecovery:
             changed=self.changed,
             tell=self.tell,
         )
+        self.witness = Witness(self.tracker)
         self.resumer = Resumer(self, gcodes, folder)
         self.calibration = CalibrationKeeper(self, folder)
+        self.attendant = Attendant(self)
         self.outages = OutageKeeper(self)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
@@ -108,7 +114,7 @@ class PowerLossRecovery:
         server.register_remote_method("plr_power_loss", self._handle_power_loss)
 
     async def component_init(self) -> None:
-        enabled = await self.database.get_item(NAMESPACE, "enabled", True)
+        enabled = await self.remembered("enabled", True)
         self.tracker.enabled = enabled is not False
         await self.outages.load()
         await self.tracker.load()
@@ -117,7 +123,9 @@ class PowerLossRecovery:
 
     async def on_exit(self) -> None:
         # Here and not in close(): now klippy can still be told to cool down.
+        await self.attendant.leave()
         await self.resumer.stop(EXIT_TIMEOUT)
+        await self.witness.leaving()
 
     async def close(self) -> None:
         for task in (self.worker, self.resumer.task):
@@ -129,7 +137,10 @@ class PowerLossRecovery:
     # klippy comes and goes
 
     async def _handle_started(self, state: KlippyState) -> None:
-        if state == KlippyState.ERROR:
+        if state == KlippyState.SHUTDOWN:
+            found = self.witness.found_shut_down(state.message)
+            self.eventloop.create_task(found)
+        elif state == KlippyState.ERROR:
             self.eventloop.create_task(self.calibration.klippy_failed(state.message))
 
     async def _handle_ready(self) -> None:
@@ -137,8 +148,15 @@ class PowerLossRecovery:
         self.eventloop.create_task(self._attend())
 
     async def _attend(self) -> None:
+        apis = self.klippy_apis
         try:
-            config = await self.klippy_apis.query_objects({"configfile": ["settings"]})
+            # At once: klippy answers every quarter of a second.
+            config, status = await asyncio.gather(
+                apis.query_objects(
+                    {"configfile": ["settings"], "bed_mesh": ["profiles"]}
+                ),
+                apis.subscribe_objects(SUBSCRIPTION, self._handle_update),
+            )
             settings = config["configfile"]["settings"]
             section = settings.get(NAMESPACE)
             if section is None:
@@ -147,23 +165,23 @@ class PowerLossRecovery:
                 )
                 return
             self.tracker.configure(Settings.from_klippy(section))
-            self.subscription = {**SUBSCRIPTION, **{
-                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
-            }}  # fmt: skip
-            status = await self.klippy_apis.subscribe_objects(
-                self.subscription, self._handle_update
-            )
             await self.tracker.klippy_ready(status)
+            self.last_error = ""
+            state = status.get("print_stats", {}).get("state")
+            idle = state not in ("printing", "paused")
+            process = self.server.get_klippy_info().get("process_id")
+            await self.witness.came_back(process, idle)
+            self.attendant.klippy_ready(settings, config)
+            boards: dict[str, list[str] | None] = {
+                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
+            }
+            self.subscription = {**SUBSCRIPTION, **boards}
+            await apis.subscribe_objects(boards)
         except self.server.error as e:
             self.set_error(f"klippy did not answer: {e}")
             return
-        self.last_error = ""
-        state = status.get("print_stats", {}).get("state")
-        idle = state not in ("printing", "paused")
         await self.calibration.klippy_ready(self._z_homing(), settings, idle)
-        if self.tracker.pending is not None and idle:
-            self._offer()
-            await self.outages.klippy_ready()
+        await self.outages.klippy_ready(idle)
         self.changed()
 
     def _handle_update(self, status: dict[str, dict[str, Any]], _: float) -> None:
@@ -180,6 +198,8 @@ class PowerLossRecovery:
         return self.tracker.status_of(NAMESPACE).get("z_homing") or {}
 
     async def _handle_shutdown(self) -> None:
+        state = self.resumer.klippy_connection.state
+        self.tracker.klippy_gone(interruption.shutdown(state.message))
         await self._handle_gone()
         self.eventloop.create_task(self._note_stopped())
 
@@ -192,6 +212,7 @@ class PowerLossRecovery:
     async def _handle_gone(self) -> None:
         self.tracker.klippy_gone()
         self.resumer.cancel()
+        self.attendant.klippy_gone()
         self.changed()
 
     # Telling people
@@ -203,15 +224,6 @@ class PowerLossRecovery:
         for line in text.split("\n"):
             self.server.send_event("server:gcode_response", line)
 
-    def _offer(self) -> None:
-        pending = self.tracker.pending
-        if pending is not None:
-            lines = prompts.offer(pending.job, pending.record, time.time())
-            self._console("\n".join(lines))
-
-    def close_offer(self) -> None:
-        self._console("\n".join(prompts.close()))
-
     def set_error(self, text: str) -> None:
         self.last_error = text
         self.errors.appendleft({"at": time.time(), "text": text})
@@ -219,6 +231,7 @@ class PowerLossRecovery:
         self.changed()
 
     def changed(self) -> None:
+        self.attendant.look()
         self.server.send_event("plr:plr_status_changed", self.status())
 
     def state(self) -> str:
@@ -234,7 +247,13 @@ class PowerLossRecovery:
     def status(self) -> answers.Status:
         return overview.build(self, time.time())
 
+    async def remembered(self, key: str, default: Any) -> Any:
+        return await self.database.get_item(NAMESPACE, key, default)
+
+    async def remember(self, key: str, value: Any) -> None:
+        await self.database.insert_item(NAMESPACE, key, value)
+
     async def set_enabled(self, enabled: bool) -> None:
-        await self.database.insert_item(NAMESPACE, "enabled", enabled)
+        await self.remember("enabled", enabled)
         self.tracker.enabled = enabled
         self.changed()

@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import prompts
+from . import files, prompts
+from .endpoints import PLACES, BadRequest, Endpoint
 
 if TYPE_CHECKING:
     from .component import PowerLossRecovery
@@ -18,6 +19,9 @@ ANSWERS = {
     "PLR_RESET_PRINT_DATA": "The interrupted print is forgotten.",
     "PLR_RESUME_PRINT": "Resuming the interrupted print.",
 }
+RESUME = Endpoint(
+    "PLR_RESUME_PRINT", "", dict, "", PLACES, tuple(p.name for p in PLACES)
+)
 SAVE_TIMEOUT = 5.0
 SAVE_POLL = 0.05
 
@@ -32,7 +36,7 @@ class Console:
         self.component.eventloop.create_task(self._run_command(command, params))
 
     async def _run_command(self, command: str, params: Mapping[str, Any]) -> None:
-        """params: of PLR_RESUME_PRINT: LAYER, Z or POSITION, checked by klippy."""
+        """params: of PLR_RESUME_PRINT: LAYER, Z or POSITION."""
         answer = ANSWERS.get(command, "")
         try:
             if command in ("PLR_ENABLE", "PLR_DISABLE"):
@@ -45,17 +49,20 @@ class Console:
             elif command == "PLR_RESET_PRINT_DATA":
                 await self.component.resumer.discard()
             elif command == "PLR_RESUME_PRINT":
-                if params:
-                    raise self.server.error(
-                        f"{' '.join(params)}: only resuming from the saved place is"
-                        " possible so far"
-                    )
-                await self.component.resumer.resume()
+                place = RESUME.arguments({k.lower(): v for k, v in params.items()})
+                await self.component.resumer.resume(
+                    place=files.Place(**place) if place else None
+                )
+            elif command == "PLR_RESUME_FROM":
+                await self.component.attendant.resume_from()
+            elif command == "PLR_STOP_AUTO_RESUME":
+                if not self.component.attendant.auto.stop_asked():
+                    answer = "Nothing is about to be resumed by itself."
             elif command == "PLR_QUERY_SAVED_STATE":
                 answer = prompts.saved_state(self.component.status())
             else:
                 raise self.server.error(f"{command}: not known here")
-        except self.server.error as e:
+        except (self.server.error, BadRequest) as e:
             answer = f"{command}: {e}"
         if answer:
             self.component.tell(answer)
@@ -70,7 +77,8 @@ class Console:
         for _ in range(round(SAVE_TIMEOUT / SAVE_POLL)):
             await asyncio.sleep(SAVE_POLL)
             if not tracker.asked:
-                record = self.component.status()["record"]
+                status = self.component.status()
+                record = status["record"]
                 return f"Saved: {record['summary'] if record else ''}."
         raise self.server.error(
             f"not saved yet. {tracker.trouble or 'No line of it is executed so far.'}"

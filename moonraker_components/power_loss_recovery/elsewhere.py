@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import files, hooks, plan, reconstruct
+from . import files, plan, reconstruct
 from .files import Place
 from .gcode.scan import Footprint, measured, scan
 from .keeper import InThread
@@ -41,7 +41,6 @@ async def prepare(ready: Ready, place: Place, in_thread: InThread) -> Prepared:
         printed = await in_thread(_printed, ready.path, saved.file_position)
         head = replace(head, footprint=printed)
     made = plan.make(record, job, head, found.line, ready.facts, setup, found.rest)
-    made = hooks.insert(made, job, record, head, ready.facts)
     warnings = (*made.warnings, *_warnings(record, saved))
     return Prepared(
         replace(ready.pending, record=record), ready.path, head,

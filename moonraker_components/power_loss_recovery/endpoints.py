@@ -128,13 +128,13 @@ ENDPOINTS = (
                         choices=Z_STRATEGIES)),
              one_of=tuple(place.name for place in PLACES)),
     Endpoint("cancel", "POST", answers.Status,
-             "stop a resume that is under way: heaters off, nozzle up, record kept"),
+             "stop a resume that is under way (heaters off, nozzle up, record kept) or"
+             " that is about to begin by itself"),
     Endpoint("discard", "POST", answers.Status, "forget the interrupted print"),
     Endpoint("save", "POST", answers.Status, "save the running print now"),
     Endpoint("enable", "POST", answers.Status, "save prints; remembered"),
     Endpoint("disable", "POST", answers.Status, "no longer save prints; remembered"),
 )  # fmt: skip
-BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 NOTIFICATIONS = {
     "plr_status_changed": "the status, as `status` answers it",
     "plr_resume_progress": "the step that a resume has come to",

@@ -11,13 +11,12 @@ the part.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from . import purge
 from .facts import Facts
 from .gcode.scan import Head
 from .meta_info import save_command
-from .plan import Plan
 from .prologue import quoted
 from .record import Job, Record
 from .steps import HEAT_TIMEOUT, MOVE_TIMEOUT, Step
@@ -25,46 +24,26 @@ from .steps import HEAT_TIMEOUT, MOVE_TIMEOUT, Step
 NAMES = ("before_resume_gcode", "after_resume_gcode", "restart_gcode")
 
 
-@dataclass(frozen=True)
-class Part:
-    """What no hook may run into: its top as the motors count it, and the box around
-    it (x_min, y_min, x_max, y_max), mm."""
-
-    top: float
-    box: tuple[float, float, float, float]
-
-    def parameters(self) -> str:
-        x_min, y_min, x_max, y_max = self.box
-        room = purge.CLEARANCE  # for the nozzle
-        return (
-            f"PART_Z={self.top:.3f} PART={x_min - room:.2f},{y_min - room:.2f},"
-            f"{x_max + room:.2f},{y_max + room:.2f}"
-        )
-
-
-def insert(made: Plan, job: Job, record: Record, head: Head, facts: Facts) -> Plan:
-    """The plan with what macros read and the owner's hooks in their places."""
-    part = _part(record, head, facts)
-    return replace(made, steps=tuple(around(made.steps, job, record, facts, part)))
-
-
-def around(
-    made: Sequence[Step], job: Job, record: Record, facts: Facts, part: Part
+def insert(
+    plain: Sequence[Step], job: Job, record: Record, head: Head | None, facts: Facts
 ) -> list[Step]:
-    """The first step stays the first: it heats while the file is read."""
+    """`plain` with what macros read and the owner's hooks in their places; the first
+    step stays the first.  head: None if the file is not read yet: the names and
+    titles are right then, the scripts of the hooks are not."""
     steps: list[Step] = []
-    where = part.parameters()
-    for step in made:
+    top = _top(record, head)
+    part = _part(record, head, facts, top)
+    for step in plain:
         if step.name == "true_z":
             # Klippy's side runs the two around it.
-            step = replace(step, script=f"{step.script} {where}")
+            step = replace(step, script=f"{step.script} {part}")
         elif step.name == "travel" and not facts.measures_z:
             for name in ("before_resume_gcode", "after_resume_gcode"):
-                steps += _hook(name, facts, part, [])
+                steps += _hook(name, facts, part, top, [])
         elif step.name == "purge":
             before = list(_as_printed(record, facts))
-            hook = _hook("restart_gcode", facts, part, before)
-            steps += hook and [*hook, *_again(made, facts)]
+            hook = _hook("restart_gcode", facts, part, top, before)
+            steps += hook and [*hook, *_again(plain, facts)]
         steps.append(step)
     if "save_variables" in facts.objects:
         steps.insert(1, Step(
@@ -74,14 +53,14 @@ def around(
     return steps
 
 
-def _hook(name: str, facts: Facts, part: Part, before: list[str]) -> list[Step]:
+def _hook(
+    name: str, facts: Facts, part: str, top: float, before: list[str]
+) -> list[Step]:
     if name not in facts.hooks:
         return []
-    script = [*before, f"_PLR_RUN_HOOK NAME={name} {part.parameters()}", "M400"]
+    script = [*before, f"_PLR_RUN_HOOK NAME={name} {part}", "M400"]
     # The owner may wait for heaters in it.
-    return [
-        Step(name, f"Run {name}", "\n".join(script), HEAT_TIMEOUT, lowest_z=part.top)
-    ]
+    return [Step(name, f"Run {name}", "\n".join(script), HEAT_TIMEOUT, lowest_z=top)]
 
 
 def _again(steps: Sequence[Step], facts: Facts) -> list[Step]:
@@ -100,14 +79,26 @@ def _again(steps: Sequence[Step], facts: Facts) -> list[Step]:
     ]  # fmt: skip
 
 
-def _part(record: Record, head: Head, facts: Facts) -> Part:
+def _top(record: Record, head: Head | None) -> float:
+    """Of everything printed, as the motors count it, mm."""
+    offset = record.state["coordinates"]["homing_origin"][2]
+    # The line that was cut may be the first one of its layer.
+    top = head.top_z if head is not None else None
+    return max(record.motor_position(2), (top or 0.0) + offset)
+
+
+def _part(record: Record, head: Head | None, facts: Facts, top: float) -> str:
+    """What no hook may run into: its top, and its box with room for the nozzle."""
     origin = record.state["coordinates"]["homing_origin"]
-    box = purge.shifted(head.printed_box, origin)
+    box = None if head is None else purge.shifted(head.printed_box, origin)
     if box is None:
         box = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
-    # The line that was cut may be the first one of its layer.
-    top = max(record.motor_position(2), (head.top_z or 0.0) + origin[2])
-    return Part(top, box)
+    x_min, y_min, x_max, y_max = box
+    room = purge.CLEARANCE
+    return (
+        f"PART_Z={top:.3f} PART={x_min - room:.2f},{y_min - room:.2f},"
+        f"{x_max + room:.2f},{y_max + room:.2f}"
+    )
 
 
 def _as_printed(record: Record, facts: Facts) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from . import files, history
 from .gcode.rewriter import RewriteError, original_fraction, to_original
 from .gcode.stamp import Stamp
+from .interruption import Cause
 from .record import Job, Record, RecordError
 
 Z_NOISE = 0.001  # mm
@@ -21,11 +22,12 @@ Z_NOISE = 0.001  # mm
 
 @dataclass(frozen=True)
 class Pending:
-    """An interrupted print."""
+    """An interrupted print.  aside: another one has been printed since."""
 
     job_id: bytes
     job: Job
     record: Record
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,17 @@ class Printing:
     source: files.Source
     number: int
     printed: str
+
+
+@dataclass(frozen=True)
+class Now:
+    """saved_at: seconds since the epoch.  cause: of the end that is coming.  proven:
+    this print has lasted, so that it is no vain attempt."""
+
+    saved_at: float
+    boot_id: str
+    cause: Cause
+    proven: bool
 
 
 def continues(
@@ -49,7 +62,16 @@ def continues(
     if old.job.fingerprint != source.job.fingerprint:
         return False
     further = mark["file_position"] >= old.record.file_position
-    return source.stamp is not None or further
+    return source.stamp is not None or (further and not old.aside)
+
+
+def ended_unseen(old: Pending | None, stats: Mapping[str, Any]) -> str | None:
+    """How `old` ended while Moonraker was away, if it did.  stats: print_stats."""
+    name, state = str(stats.get("filename") or ""), stats.get("state")
+    if old is None or state not in ("complete", "cancelled"):
+        return None
+    ours = name.startswith(files.RESUME_FOLDER + "/") or name == old.job.name
+    return str(state) if ours and not old.aside else None
 
 
 def in_prologue(mark: Mapping[str, Any], current: Printing) -> bool:
@@ -62,8 +84,7 @@ def worth_saving(
     mark: Mapping[str, Any],
     current: Printing,
     old: Pending | None,
-    saved_at: float,
-    boot_id: str,
+    now: Now,
 ) -> Record | None:
     """What to save of `mark`, if anything.  Reads the file.
 
@@ -71,7 +92,8 @@ def worth_saving(
     """
     ours = old if old is not None and old.job_id == current.job_id else None
     if in_prologue(mark, current):
-        return None if ours is None else _moved(ours.record, mark)
+        moved = None if ours is None else _moved(ours.record, mark)
+        return None if moved is None else replace(moved, cause=now.cause)
     position, fraction = mark["file_position"], mark["fraction"]
     stamp, queued = current.source.stamp, mark.get("queued")
     if stamp is not None:
@@ -86,8 +108,10 @@ def worth_saving(
         "fraction": fraction,
         "queued": queued,
         "line": files.text_at(current.source.path, position),
-        "saved_at": saved_at,
-        "boot_id": boot_id,
+        "saved_at": now.saved_at,
+        "boot_id": now.boot_id,
+        "cause": asdict(now.cause),
+        "attempts": 0 if ours is None or now.proven else ours.record.attempts,
     })  # fmt: skip
     # What is only being prepared must not take the place of an interrupted print.
     return record if ours is not None or record.prints else None

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .answers import Outage
 from .job_history import JobHistory
@@ -37,18 +36,18 @@ class OutageKeeper:
             NAMESPACE, KEY, copy.deepcopy(entries)
         )
 
-    async def klippy_ready(self) -> None:
-        """Nothing is printing: what waits to be resumed was interrupted."""
+    async def klippy_ready(self, idle: bool) -> None:
+        """idle: nothing is printing, so what waits to be resumed was interrupted."""
         tracker = self.component.tracker
         pending = tracker.pending
-        if pending is None or not self.list.is_new(pending):
+        if not idle or pending is None or not self.list.is_new(pending):
             return
         lost_s = lost(
             tracker.saving(), tracker.settings.save_delay, tracker.last_reason
         )
-        record: Mapping[str, Any] = self.component.status()["record"] or {}
+        interruption = self.component.status()["interruption"]
         job = await self.jobs.job_of(pending.job.name, pending.job.started)
-        await self.list.found(pending, lost_s, record.get("interruption"), job)
+        await self.list.found(pending, lost_s, interruption, job)
 
     def resuming(self, pending: Pending, resume_file: str) -> None:
         """That file is about to be printed."""

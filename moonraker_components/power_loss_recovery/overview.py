@@ -6,13 +6,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import answers, prompts
-from .lineage import Pending
 
 if TYPE_CHECKING:
     from .component import PowerLossRecovery
 
 SECTION = "power_loss_recovery"
-COLD_BED = 10.0  # degrees C below what it was
 
 
 def build(component: PowerLossRecovery, now: float) -> answers.Status:
@@ -30,9 +28,6 @@ def build(component: PowerLossRecovery, now: float) -> answers.Status:
         record = prompts.details(
             pending.job, pending.record, now, tracker.boot_id, bed
         )
-    warnings = list(component.warnings)
-    if state == "interrupted" and record is not None and pending is not None:
-        warnings += cold_bed(pending, record["bed_now"], now)
     return {
         "state": state,
         "meaning": answers.STATES[state],
@@ -47,16 +42,5 @@ def build(component: PowerLossRecovery, now: float) -> answers.Status:
         "trouble": tracker.status_of(SECTION).get("trouble") or tracker.trouble,
         "last_error": component.last_error,
         "last_errors": list(component.errors),
-        "warnings": warnings,
+        **component.attendant.told(),
     }
-
-
-def cold_bed(pending: Pending, bed_now: float | None, now: float) -> list[str]:
-    """A bed that has cooled lets go of what stood on it."""
-    then, saved_at = pending.record.bed_target, pending.record.saved_at
-    if bed_now is None or then <= 0 or bed_now > then - COLD_BED:
-        return []
-    return [
-        f"The bed has {bed_now:.0f} °C, it had {then:.0f} °C when the print was saved,"
-        f" {prompts.ago(now - saved_at)}: the part may have let go. See that it holds."
-    ]

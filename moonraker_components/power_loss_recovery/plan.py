@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import objections, prologue, purge, rotor, steps
+from . import hooks, objections, prologue, purge, rotor, steps
 from .begun import split
 from .disagree import differences
 from .facts import Facts
@@ -41,6 +41,16 @@ class Plan:
     z: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a plan before the file is read.  first: its first step."""
+
+    first: steps.Step
+    titles: tuple[str, ...]
+    warnings: tuple[str, ...]
+    z: Mapping[str, Any]
+
+
 def make(
     record: Record,
     job: Job,
@@ -59,10 +69,10 @@ def make(
     if reasons:
         raise Refusal(reasons)
     begun, first_line = split(record, head, line)
-    stands = stands_at(record, facts)
+    stands = _stands(record, facts)
     warnings = objections.warnings(record, facts, stands)
     warnings += differences(record, head)
-    safe_z = safe_height(record, head.top_z or 0.0, facts)
+    safe_z = _safe_z(record, head.top_z or 0.0, facts)
     bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
     printed = head.first_extrusion is not None
     strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
@@ -71,6 +81,7 @@ def make(
             "There is no free strip of bed beside the part: the nozzle is purged in"
             " the air at a corner, above the part. Take the filament away."
         )
+    todo = steps.build(begun, facts, stands, strip, safe_z)
     lines = prologue.build(
         begun, safe_z - origin[2],
         head.object_definitions, facts.objects,
@@ -78,17 +89,32 @@ def make(
         facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
     return Plan(
-        tuple(steps.build(begun, facts, stands, strip, safe_z)),
-        tuple(lines), first_line, begun.fraction, tuple(warnings), z_of(facts, stands),
+        tuple(hooks.insert(todo, job, record, head, facts)),
+        tuple(lines), first_line, begun.fraction, tuple(warnings), _z(facts, stands),
     )  # fmt: skip
 
 
-def z_of(facts: Facts, stands: rotor.Rest) -> dict[str, Any]:
+def outline(record: Record, job: Job, facts: Facts) -> Outline:
+    """Raises Refusal, for every reason that does not need the file."""
+    reasons = objections.refusals(record, job, facts)
+    if reasons:
+        raise Refusal(reasons)
+    stands = _stands(record, facts)
+    strip = purge.in_the_air((*facts.axis_minimum[:2], *facts.axis_maximum[:2]))
+    plain = steps.build(record, facts, stands, strip, _safe_z(record, 0.0, facts))
+    todo = hooks.insert(plain, job, record, None, facts)
+    return Outline(
+        todo[0], tuple(step.title for step in todo),
+        tuple(objections.warnings(record, facts, stands)), _z(facts, stands),
+    )  # fmt: skip
+
+
+def _z(facts: Facts, stands: rotor.Rest) -> dict[str, Any]:
     return {"measured": facts.measures_z, "estimate": stands.z,
             "bound": stands.bound, "apart": stands.apart}  # fmt: skip
 
 
-def stands_at(record: Record, facts: Facts) -> rotor.Rest:
+def _stands(record: Record, facts: Facts) -> rotor.Rest:
     """Where the nozzle stands now, before anything moves."""
     if facts.toolhead_z is not None:
         return rotor.Rest(facts.toolhead_z, {}, 0.0)
@@ -99,7 +125,7 @@ def stands_at(record: Record, facts: Facts) -> rotor.Rest:
     return rotor.rest(z, record.z_range or (z, z), record.z_phases, facts.z_motors)
 
 
-def safe_height(record: Record, top_z: float, facts: Facts) -> float:
+def _safe_z(record: Record, top_z: float, facts: Facts) -> float:
     """Of the motors: above everything printed, as far as the machine goes."""
     top = top_z + record.state["coordinates"]["homing_origin"][2]
     highest = max(top, record.motor_position(2), record.toolhead_z)

@@ -1,10 +1,6 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""What a person sees: the offer, as Mainsail, Fluidd and KlipperScreen show it.
-
-Prompt protocol: lines `// action:prompt_...` on the console.  KlipperScreen shows
-only the last text line, so there is one.
-"""
+"""What a person sees: words for the console, the dialogs and the status."""
 from __future__ import annotations
 
 import re
@@ -15,22 +11,24 @@ from . import answers
 from .record import Job, Record
 
 
-def ago(seconds: float) -> str:
-    if seconds < 0:
-        return "at an unknown time"
+def span(seconds: float) -> str:
     if seconds < 90:
-        return f"{seconds:.0f} s ago"
+        return f"{seconds:.0f} s"
     if seconds < 5400:
-        return f"{seconds / 60:.0f} min ago"
+        return f"{seconds / 60:.0f} min"
     if seconds < 172800:
-        return f"{seconds / 3600:.0f} h ago"
-    return f"{seconds / 86400:.0f} days ago"
+        return f"{seconds / 3600:.0f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def ago(seconds: float) -> str:
+    return "at an unknown time" if seconds < 0 else f"{span(seconds)} ago"
 
 
 def summary(job: Job, record: Record, now: float) -> str:
     """One line: what was interrupted, where, when.  `now`: seconds since epoch."""
     progress = record.state["progress"]
-    parts = [_plain(job.name)]
+    parts = [plain(job.name)]
     layer, layers = progress.get("layer"), progress.get("layers")
     if isinstance(layer, int):
         known = isinstance(layers, int) and layers > 0
@@ -99,7 +97,7 @@ def calibration(
     when = z_homing.get("calibration_time")
     problem = z_homing.get("calibration_problem")
     if problem or not heights:
-        summary = _plain(f"Z calibration: {problem or 'none.'}")
+        summary = plain(f"Z calibration: {problem or 'none.'}")
     else:
         (first, reference), *others = heights.items()
         places = [f"{first} {reference:.3f} mm (the reference)"] + [
@@ -121,27 +119,10 @@ def calibration(
     }
 
 
-def offer(job: Job, record: Record, now: float) -> list[str]:
-    return [
-        "// action:prompt_end",
-        "// action:prompt_begin Print interrupted",
-        f"// action:prompt_text {summary(job, record, now)}",
-        "// action:prompt_footer_button Resume|PLR_RESUME_PRINT|primary",
-        "// action:prompt_footer_button Discard|PLR_RESET_PRINT_DATA|error",
-        "// action:prompt_footer_button Later"
-        "|RESPOND TYPE=command MSG=action:prompt_end|secondary",
-        "// action:prompt_show",
-    ]
-
-
-def close() -> list[str]:
-    return ["// action:prompt_end"]
-
-
 def console(lines: Sequence[str]) -> str:
-    return "\n".join("// " + _plain(line) for line in lines)
+    return "\n".join("// " + plain(line) for line in lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """No line breaks, control characters or `|`, which end or split a prompt."""
     return re.sub(r"[\x00-\x1f\x7f|]", " ", text)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from .interruption import NOTHING, Cause
 from .payloads import RecordError, join, split
 
 MAX_POSITION = 10**15
@@ -18,6 +19,7 @@ MAX_MM = 100_000.0
 MAX_TIME = 1e10  # s, of the MCU's clock
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
+MAX_ATTEMPTS = 1000
 MAX_CYCLE = 4096  # four full steps of 1024 microsteps
 PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
          "progress")  # fmt: skip
@@ -76,6 +78,8 @@ class Record:
     print_time: of the motors when this was so (s, klippy's clock).  queued: where
     klippy was ahead of them; nothing after it can have moved.  live_position: x, y, z
     of the motors at print_time (mm).  These three may be unknown.
+    cause: what was seen of the end.  attempts: how often heaters were turned on for
+    this print without a person's yes.
     """
 
     file_position: int
@@ -94,6 +98,8 @@ class Record:
     print_time: float | None = None
     queued: Queued | None = None
     live_position: tuple[float, ...] | None = None
+    cause: Cause = NOTHING
+    attempts: int = 0
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Record:
@@ -121,6 +127,8 @@ class Record:
             print_time=_print_time(raw),
             queued=_queued(raw.get("queued")),
             live_position=_live_position(raw.get("live_position")),
+            cause=Cause.from_dict(raw.get("cause")),
+            attempts=_integer({"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS),
         )
 
     @property

@@ -17,8 +17,6 @@ from . import files, hooks, plan, purge, reconstruct, rotor, sequence
 from .facts import Facts
 from .gcode.scan import Head
 from .lineage import Pending
-from .outline import Outline
-from .outline import make as make_outline
 from .record import Phases
 from .settings import Settings
 from .steps import Step
@@ -34,6 +32,11 @@ KINEMATICS = (
 )  # fmt: skip
 # Of what klippy lets through at once (max_extrude_cross_section).
 CROSS_SECTION_SHARE = 0.8
+MOVED_SINCE = (
+    "Another print has run since, so the nozzle is not at the saved height any more."
+    " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
+    " way. Then resume."
+)
 G92_NOISE = 1e-4  # mm
 
 
@@ -58,7 +61,7 @@ class Ready:
     pending: Pending
     path: Path
     facts: Facts
-    outline: Outline
+    outline: plan.Outline
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,10 @@ async def check(
         in_thread(files.verify, root, pending.job, pending.record),
         facts(klippy, pending.record.extruder, z_strategy),
     )
-    todo = make_outline(pending.record, pending.job, machine)
-    return Ready(pending, path, machine, todo)
+    if pending.aside and machine.toolhead_z is None:
+        raise plan.Refusal([MOVED_SINCE])
+    outline = plan.outline(pending.record, pending.job, machine)
+    return Ready(pending, path, machine, outline)
 
 
 async def read(ready: Ready, in_thread: InThread) -> Found:
@@ -191,7 +196,6 @@ def planned(ready: Ready, found: Found) -> Prepared:
     made = plan.make(
         record, pending.job, head, found.line, ready.facts, found.setup
     )
-    made = hooks.insert(made, pending.job, record, head, ready.facts)
     return Prepared(pending, ready.path, head, made)
 
 
@@ -226,7 +230,6 @@ async def prepare_place(
     made = plan.make(
         record, source.job, found.head, found.line, machine, setup, found.rest
     )
-    made = hooks.insert(made, source.job, record, found.head, machine)
     pending = Pending(secrets.token_bytes(16), source.job, record)
     return Prepared(pending, source.path, found.head, made)
 

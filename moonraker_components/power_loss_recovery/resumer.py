@@ -17,7 +17,6 @@ from . import answers, elsewhere, files, plan, recovery, sequence
 from .gcode.errors import GcodeError
 from .journal import JournalError
 from .lineage import Pending
-from .outline import Outline, of_plan
 from .read_once import ReadOnce
 from .record import Phases
 from .steps import Step
@@ -30,6 +29,11 @@ EXPECTED = (
     sequence.SequenceError, recovery.Interrupted, plan.Refusal, files.FileProblem,
     GcodeError,
 )  # fmt: skip
+
+
+def _outline(made: plan.Plan) -> plan.Outline:
+    titles = tuple(step.title for step in made.steps)
+    return plan.Outline(made.steps[0], titles, made.warnings, made.z)
 
 
 class Resumer:
@@ -85,15 +89,18 @@ class Resumer:
 
     async def discard(self) -> None:
         with self._alone():
-            pending = self.tracker.pending
-            if pending is None or self.tracker.printing is not None:
+            waiting = self.component.attendant.waiting
+            if not waiting:
                 raise self.server.error("There is no interrupted print", 404)
             try:
-                await self.tracker.close(pending.job_id, "discarded")
+                await self.tracker.close(waiting[0].job_id, "discarded")
             except JournalError as e:
                 raise self.server.error(f"Not discarded: {e}", 500) from e
-            await self.eventloop.run_in_thread(files.remove_resume_files, self.gcodes)
-        self.component.close_offer()
+            if self.tracker.printing is None:
+                await self.eventloop.run_in_thread(
+                    files.remove_resume_files, self.gcodes
+                )
+        self.component.attendant.discarded()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -132,9 +139,9 @@ class Resumer:
             except (plan.Refusal, files.FileProblem, GcodeError, OSError) as e:
                 raise self.server.error(f"Cannot resume: {e}", 409) from e
             self._check_still(pending)
-            outline = ready.outline if prepared is None else of_plan(prepared.plan)
+            outline = ready.outline if prepared is None else _outline(prepared.plan)
             if not dry_run:
-                self.component.close_offer()
+                self.component.attendant.answered()
                 self.component.last_error = ""
                 making: asyncio.Future[recovery.Prepared]
                 if prepared is None:
@@ -183,7 +190,9 @@ class Resumer:
         return pending
 
     def _check_still(self, pending: Pending) -> None:
-        if self.tracker.pending is not pending or self.tracker.printing is not None:
+        now = self.tracker.pending
+        same = now is not None and now.job_id == pending.job_id
+        if not same or self.tracker.printing is not None:
             raise self.server.error("Cannot resume: a print was started", 409)
         if self.klippy_connection.state != KlippyState.READY:
             raise self.server.error("Klipper stopped meanwhile", 503)
@@ -212,7 +221,7 @@ class Resumer:
     async def _carry_out(
         self,
         pending: Pending,
-        outline: Outline,
+        outline: plan.Outline,
         making: asyncio.Future[recovery.Prepared],
     ) -> None:
         total = len(outline.titles)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Z_STRATEGIES = ("auto", "measure", "assume")
+AUTO_RESUME = ("never", "if_bed_warm", "always")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,13 @@ class Settings:
         one before it, and so on.  max_writes_per_hour: for worn cards, 0 for no limit.
     z_strategy: where Z comes from at a resume: "measure" by the Z+ switches, "assume"
         from the record, "auto" measured if the switches are calibrated.
+    auto_resume: after a power loss, without a person's yes: "never", "if_bed_warm" (at
+        most auto_resume_bed_drop degrees C below its target, at most
+        auto_resume_max_off minutes after the last save), "always".
+    auto_resume_countdown: seconds in which a person can stop it.
+    auto_resume_attempts: outages of one print after which heaters may be turned on
+        without a yes.  hold_bed: minutes that the bed is kept warm for the answer.
+    debug_mode: each save is told on the console.
     """
 
     save_interval: float = 1.0
@@ -32,28 +40,47 @@ class Settings:
     save_delay: int = 2
     max_writes_per_hour: int = 0
     z_strategy: str = "auto"
+    auto_resume: str = "never"
+    auto_resume_bed_drop: float = 10.0
+    auto_resume_max_off: float = 10.0
+    auto_resume_countdown: float = 60.0
+    auto_resume_attempts: int = 2
+    hold_bed: float = 0.0
+    debug_mode: bool = False
 
     @staticmethod
     def from_klippy(section: Mapping[str, Any]) -> Settings:
         """From `configfile.settings.power_loss_recovery`."""
         default = Settings()
+
+        def number(key: str, low: float, high: float) -> float:
+            return _number(section, key, low, high, getattr(default, key))
+
+        def choice(key: str, among: tuple[str, ...]) -> str:
+            value = str(section.get(key, getattr(default, key)))
+            return value if value in among else getattr(default, key)
+
         on_layer = section.get("save_on_layer", default.save_on_layer)
-        size = _number(section, "history_size", 2, 20, default.history_size)
-        delay = _number(section, "save_delay", 1, 4, default.save_delay)
-        strategy = str(section.get("z_strategy", default.z_strategy))
-        writes = _number(
-            section, "max_writes_per_hour", 0, 14400, default.max_writes_per_hour
-        )
+        size = number("history_size", 2, 20)
         return Settings(
-            save_interval=_number(
-                section, "save_interval", 0, 300, default.save_interval
-            ),
-            save_on_layer=on_layer is True or str(on_layer).lower() == "true",
+            save_interval=number("save_interval", 0, 300),
+            save_on_layer=_yes(on_layer),
             history_size=int(size),
-            save_delay=int(min(delay, size)),
-            z_strategy=strategy if strategy in Z_STRATEGIES else default.z_strategy,
-            max_writes_per_hour=int(writes),
+            save_delay=int(min(number("save_delay", 1, 4), size)),
+            max_writes_per_hour=int(number("max_writes_per_hour", 0, 14400)),
+            z_strategy=choice("z_strategy", Z_STRATEGIES),
+            auto_resume=choice("auto_resume", AUTO_RESUME),
+            auto_resume_bed_drop=number("auto_resume_bed_drop", 1, 50),
+            auto_resume_max_off=number("auto_resume_max_off", 0, 1440),
+            auto_resume_countdown=number("auto_resume_countdown", 10, 3600),
+            auto_resume_attempts=int(number("auto_resume_attempts", 1, 10)),
+            hold_bed=number("hold_bed", 0, 480),
+            debug_mode=_yes(section.get("debug_mode", default.debug_mode)),
         )
+
+
+def _yes(value: Any) -> bool:
+    return value is True or str(value).lower() == "true"
 
 
 def _number(

@@ -17,11 +17,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import files, history, lineage
+from . import files, history, lineage, reading
 from .answers import Saving
 from .gcode.errors import GcodeError
+from .interruption import LEFT, NOTHING, POWER, Cause, error
 from .journal import JobClosed, Journal, JournalError
 from .keeper import InThread, Keeper
+from .kept import Kept
 from .lineage import Z_NOISE, Pending, Printing
 from .pacing import Pacing
 from .record import Phases, RecordError
@@ -29,13 +31,16 @@ from .settings import Settings
 from .trouble import Trouble
 
 WATCHED = ("print_stats", "power_loss_recovery")
+EXPECTED = (JournalError, RecordError, files.FileProblem, GcodeError, OSError)
 RETRY_PERIOD = 2.0  # seconds between attempts after a failure
+PROVEN = 600.0  # seconds that a resumed print must last to count as a success
 
 
 class Tracker:
     def __init__(
         self,
         journal: Journal,
+        kept: Kept,
         gcodes: Path,
         in_thread: InThread,
         clock: Callable[[], float],
@@ -44,13 +49,13 @@ class Tracker:
         changed: Callable[[], None],
         tell: Callable[[str], None],
     ) -> None:
-        self.keeper = Keeper(journal, in_thread, clock)
+        self.keeper = Keeper(journal, kept, in_thread, clock)
         self.gcodes = gcodes
         self.in_thread = in_thread
         self.clock = clock
         self.wall_clock = wall_clock
         self.boot_id = boot_id
-        self.changed = changed
+        self.changed, self.tell = changed, tell
         self.enabled = True
         self.settings = Settings()
         self.pacing = Pacing(self.settings)
@@ -58,12 +63,14 @@ class Tracker:
         self.printing: Printing | None = None
         self.troubles = Trouble(clock, changed, tell)
         self.last_reason = ""
+        self.cause = NOTHING  # of the end that is coming, for what is saved now
         self._status: dict[str, dict[str, Any]] = {}
         self._wake = asyncio.Event()
         self.asked = False  # for a save that is still to be done
         self._deaf = False  # klippy is gone: what still comes from it is old
         self._sessions = 0  # how often klippy went
         self._gone: Printing | None = None  # what it was printing
+        self._began = clock()
         self._last_mark: Mapping[str, Any] | None = None
         self._last_paused = False
         self._retry_at = float("-inf")
@@ -81,7 +88,7 @@ class Tracker:
 
     @property
     def ending(self) -> bool:
-        """Whether a print has ended, but the journal does not say so yet."""
+        """A print has ended, but the journal does not say so yet."""
         return bool(self.keeper.ending)
 
     # What comes in
@@ -93,15 +100,12 @@ class Tracker:
     async def klippy_ready(self, status: Mapping[str, Mapping[str, Any]]) -> None:
         """`status`: the first one of this klippy."""
         self._deaf, self._gone, self._last_words = False, None, None
-        stats, pending = status.get("print_stats", {}), self.pending
-        if pending is not None and stats.get("state") in ("complete", "cancelled"):
-            name = str(stats.get("filename") or "")
-            ours = name.startswith(files.RESUME_FOLDER + "/")
-            if ours or name == pending.job.name:
-                # It ended while Moonraker was away.
-                self.keeper.end(pending.job_id, str(stats["state"]))
-                with contextlib.suppress(JournalError):
-                    await self._close_ended()
+        self.cause = NOTHING
+        ended = lineage.ended_unseen(self.pending, status.get("print_stats", {}))
+        if self.pending is not None and ended:
+            self.keeper.end(self.pending.job_id, ended)
+            with contextlib.suppress(JournalError):
+                await self._close_ended()
         self.update(status)
 
     def update(self, status: Mapping[str, Mapping[str, Any]]) -> None:
@@ -128,8 +132,10 @@ class Tracker:
             self._last_words = (current, mark, reason)
             self._wake.set()
 
-    def klippy_gone(self) -> None:
+    def klippy_gone(self, cause: Cause = LEFT) -> None:
         """The print under way, if any, is interrupted from here on."""
+        if self.cause == NOTHING:
+            self.cause = POWER if reading.power_fails(self.extra) else cause
         mark = self.history.select()
         if self.printing is not None:
             self._gone = self.printing
@@ -144,6 +150,10 @@ class Tracker:
 
     def status_of(self, name: str) -> Mapping[str, Any]:
         return self._status.get(name, {})
+
+    @property
+    def extra(self) -> Mapping[str, Any]:
+        return self.status_of("power_loss_recovery")
 
     # Journal
 
@@ -168,14 +178,15 @@ class Tracker:
             return
         if abs(pending.record.toolhead_z - z) < Z_NOISE:
             return
-        record = replace(
-            pending.record, toolhead_z=z, z_range=None, z_phases=phases
-        )
         try:
-            writes = await self.keeper.store(job_id, pending.job, record)
-            self.pacing.wrote(self.clock(), writes, "resume")
+            await self.amend(job_id, toolhead_z=z, z_range=None, z_phases=phases)
         except (JournalError, RecordError) as e:
             self.troubles.begin(f"The height of the nozzle is not saved: {e}", e)
+
+    async def amend(self, job_id: bytes, **changes: Any) -> None:
+        """See Keeper.amend."""
+        written = await self.keeper.amend(job_id, **changes)
+        self.pacing.wrote(self.clock(), written, "resume")
 
     def saving(self) -> Saving:
         """How saves are spaced, and why; see Pacing.status."""
@@ -194,23 +205,19 @@ class Tracker:
             self._wake.clear()
             try:
                 await self._step()
-            except (JournalError, RecordError, files.FileProblem, GcodeError,
-                    OSError) as e:  # fmt: skip
-                self._retry_at = self.clock() + RETRY_PERIOD
-                self.troubles.begin(f"The print is not being saved: {e}", e)
             except Exception as e:
-                logging.exception("power_loss_recovery: tracking the print")
+                what = "" if isinstance(e, EXPECTED) else "internal error: "
+                if what:
+                    logging.exception("power_loss_recovery: tracking the print")
                 self._retry_at = self.clock() + RETRY_PERIOD
-                self.troubles.begin(
-                    f"The print is not being saved: internal error: {e}", e
-                )
+                self.troubles.begin(f"The print is not being saved: {what}{e}", e)
 
     async def _step(self) -> None:
         if self.clock() >= self._retry_at:
             await self._close_ended()
             await self._save_last_words()
         stats = self.status_of("print_stats")
-        extra = self.status_of("power_loss_recovery")
+        extra = self.extra
         mark, state = extra.get("mark"), stats.get("state")
         if state in ("printing", "paused"):
             if mark is not None and mark.get("file_path"):
@@ -223,24 +230,21 @@ class Tracker:
             # A macro may reset the file before we see that it was cancelled.
             state in ("cancelled", "standby")
             # klippy says complete while the last moves are still queued.
-            or (state == "complete" and self._at_rest())
+            or (state == "complete" and reading.at_rest(self.extra))
         ):
             await self._finish(str(state))
         elif state == "error":
-            if not self._at_rest():
+            if not reading.at_rest(self.extra):
                 # The lines before the bad one are still being laid.
                 assert mark is not None
                 await self._follow(mark, False)
                 return
+            self.cause = error(str(stats.get("message") or ""))
             if mark is not None and self.enabled:
                 self._last_words = (self.printing, mark, "interrupted")
             self._gone, self.printing = self.printing, None
             await self._save_last_words()
             self.changed()
-
-    def _at_rest(self) -> bool:
-        extra = self.status_of("power_loss_recovery")
-        return extra.get("mark") is None or extra.get("pending_marks") == 0
 
     async def _save_last_words(self) -> None:
         words = self._last_words
@@ -265,7 +269,7 @@ class Tracker:
         if not self.enabled:
             await self._stop_saving(current)
             return
-        chosen = mark if self._power_fails() else self.history.select()
+        chosen = mark if reading.power_fails(self.extra) else self.history.select()
         if chosen is None or self.clock() < self._retry_at:
             return
         reason = self._due(chosen, paused)
@@ -275,27 +279,20 @@ class Tracker:
 
     def _due(self, mark: Mapping[str, Any], paused: bool) -> str | None:
         last = self._last_mark
-        if self._power_fails() and (last is None or history.changed(last, mark)):
+        news = last is None or history.changed(last, mark)
+        if news and reading.power_fails(self.extra):
             # There may be milliseconds left, so nothing spaces these.
             return "power loss"
         why = history.urgent(
-            last, mark, self.settings.save_on_layer, self._z_counts()
-        )
+            last, mark, self.settings.save_on_layer,
+            not reading.measures_z(self.extra, self.settings),
+        )  # fmt: skip
         if self.asked:
             why = "asked"
         elif why is None and last is not None and paused:
-            why = history.paused(last, mark, self._last_paused, self._at_rest())
-        news = last is None or history.changed(last, mark)
+            rest = reading.at_rest(self.extra)
+            why = history.paused(last, mark, self._last_paused, rest)
         return self.pacing.decide(self.clock(), why, news)
-
-    def _power_fails(self) -> bool:
-        pin = self.status_of("power_loss_recovery").get("power_loss") or {}
-        return pin.get("lost") is True
-
-    def _z_counts(self) -> bool:
-        z_homing = self.status_of("power_loss_recovery").get("z_homing") or {}
-        measured = z_homing.get("calibrated", False)
-        return self.settings.z_strategy == "assume" or not measured
 
     async def _begin(self, mark: Mapping[str, Any], session: int) -> None:
         source = await self.in_thread(
@@ -308,7 +305,7 @@ class Tracker:
             job_id = self.pending.job_id
         self.printing = Printing(job_id, source, mark["job"], mark["file_path"])
         self.history.clear()
-        self._last_words = None
+        self.cause, self._began, self._last_words = NOTHING, self.clock(), None
         self._last_mark, self._last_paused = None, False
         self.pacing.new_print()
         self.changed()
@@ -317,27 +314,28 @@ class Tracker:
         self, current: Printing, mark: Mapping[str, Any], reason: str
     ) -> None:
         started = self.clock()
+        cause = POWER if reading.power_fails(self.extra) else self.cause
+        proven = started - self._began >= PROVEN
+        now = lineage.Now(self.wall_clock(), self.boot_id, cause, proven)
         record = await self.in_thread(
-            lineage.worth_saving, mark, current, self.pending, self.wall_clock(),
-            self.boot_id,
-        )  # fmt: skip
+            lineage.worth_saving, mark, current, self.pending, now
+        )
         if record is None:
             return
         try:
-            writes = await self.keeper.store(
-                current.job_id, current.source.job, record
-            )
+            writes = await self.keeper.store(current.job_id, current.source.job, record)
         except JobClosed:
             # Discarded while it began: what is printed now is another job.
             if self.printing == current:
                 self._take_new_id(current)
             return
-        if reason == "asked":
-            self.asked = False
+        self.asked &= reason != "asked"
         if not lineage.in_prologue(mark, current):
             self._last_mark = mark
         self.pacing.saved(started, self.keeper.latency, writes, reason)
         self.last_reason = reason
+        if self.settings.debug_mode:
+            self.tell(f"Saved ({reason}): byte {record.file_position}.")
         self.troubles.end()
 
     # The end

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
+from tests.bench import busy
 from tests.virtual_printer import screw_trial, variants
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.parts import Part
@@ -36,15 +37,14 @@ from tests.virtual_printer.screw_trial import (
 )
 from tests.virtual_printer.variants import Variant
 
-# What klippy says when a busy machine did not let it run: such a cut is done again.
-STARVED = ("Communication timeout during homing", "Timer too close")
-MAX_STARVED = 4  # in a row of the table
+# Cuts that are done again in a row of the table: the machine was too busy
+MAX_STARVED = 4
 KNOWN, MAX_KNOWN = 0.01, 0.01  # mm
 # With four motors one cut of three is not known: a row gives up after so many for
 # each that it wants.
 MAX_TRIES = 3
 # Seconds after the first plastic
-FIRST, LAST = 3.0, 8.0
+FIRST, LAST = 2.5, 7.0
 ROUNDED = 0.0051  # mm: what the owner reads has two places
 COUNT, DRIVER, NOT = "step count", "TMC2209", "not known"
 
@@ -129,8 +129,7 @@ def collect(future: Future[Outcome], row: Row, seed: int) -> None:
         text = outcome.text()
     except PrinterError as e:
         text = str(e)
-        starved = any(words in text for words in STARVED)
-        if starved and row.starved < MAX_STARVED:
+        if busy.was_starved(e) and row.starved < MAX_STARVED:
             row.starved += 1
         else:
             row.failures.append(f"{row.name}, seed {seed}: {text}")

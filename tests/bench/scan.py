@@ -84,13 +84,16 @@ def best(path: Path, job: str, repeat: int) -> dict[str, float]:
     return {**found, "memory": max(run["memory"] for run in runs)}
 
 
-def copy_speed(path: Path, repeat: int) -> float:
-    """MB/s of cp."""
+def copy_speed(path: Path, repeat: int, durable: bool = False) -> float:
+    """MB/s of cp, and of fsync after it if durable."""
     target = path.with_suffix(".copy")
     seconds = []
     for _ in range(repeat):
         begin = time.perf_counter()
         subprocess.run(["cp", str(path), str(target)], check=True)
+        if durable:
+            with open(target, "rb") as f:
+                os.fsync(f.fileno())
         seconds.append(time.perf_counter() - begin)
         target.unlink()
     return os.path.getsize(path) / min(seconds) / 1e6

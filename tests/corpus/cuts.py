@@ -7,6 +7,7 @@ import cmath
 import math
 import random
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from . import product
@@ -67,6 +68,26 @@ def file_cut(
     """
     resume = product.from_file(whole.data, offset, machine.tools)
     return _compare(whole, machine, offset, 0.0, resume, to_end, ())
+
+
+def written_cut(
+    whole: Print, machine: Klipper, offset: int, path: Path, out: Path
+) -> list[str]:
+    """What differs when the file that scripts/plr writes is printed, byte by byte and
+    motion by motion."""
+    tail = product.write(path, offset, out)
+    data = out.read_bytes()
+    if data[tail:] != whole.data[offset:]:
+        return ["the tail is not the original's"]
+    undisturbed, resumed = machine.clone(), machine.after_power_cut()
+    product.from_file(whole.data, offset, machine.tools).prepare(resumed)
+    resumed.run(data[:tail])
+    ignored = tuple(_unused(whole, offset))
+    problems = differences(undisturbed.state(), resumed.state(), ignored)
+    undisturbed.trace, resumed.trace = [], []
+    undisturbed.run(whole.data, offset)
+    resumed.run(data, tail)
+    return problems + list(motions(undisturbed.trace, resumed.trace))[:3]
 
 
 def _compare(

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from moonraker_components.power_loss_recovery import plan, reconstruct
+from moonraker_components.power_loss_recovery import files, offline, plan, reconstruct
 from moonraker_components.power_loss_recovery.gcode.ends import check_point
+from moonraker_components.power_loss_recovery.gcode.rewriter import read_stamp
 from moonraker_components.power_loss_recovery.gcode.scan import (
     Footprint,
     Head,
@@ -145,6 +147,19 @@ def from_file(data: bytes, offset: int, tools: int = 1) -> Resume:
     record = reconstruct.record(head, line, objects(tools), stated)
     head = replace(head, footprint=_footprint(data))
     return _resume(data, record, head, line, tools)
+
+
+def write(path: Path, offset: int, out: Path) -> int:
+    """As scripts/plr writes it: where in it the original's bytes begin."""
+    told = {"extruder": PREHEATED, "heater_bed": COLD_BED}
+    stated = of_start_macro(path.read_bytes())
+    offline.resume_file(offline.Asked(
+        path, files.Place(position=offset), out, told={**told, **stated}
+    ))  # fmt: skip
+    with open(out, "rb") as f:
+        stamp = read_stamp(f)
+    assert stamp is not None and stamp.tail_position == offset
+    return stamp.tail_offset
 
 
 def _resume(

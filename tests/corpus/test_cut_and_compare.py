@@ -18,6 +18,8 @@ files at FEW; `python -m tests.soak.cut_and_compare` cuts all of them at CUTS an
 """
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from moonraker_components.power_loss_recovery.gcode.scan import scan
@@ -28,7 +30,7 @@ from .corpus_files import ABSENT, CorpusFile, own, real
 from .klipper_model import Klipper
 from .trial import Outcome, count_for, cut
 
-CUTS, FEW, IN_CI = 200, 40, 5000
+CUTS, FEW, IN_CI, WRITTEN = 200, 40, 5000, 5
 
 
 def check(outcome: Outcome) -> None:
@@ -50,6 +52,18 @@ def test_from_a_record_in_the_middle_of_a_line(file: CorpusFile) -> None:
     outcome = cut(file, CUTS, from_record=True)
     check(outcome)
     assert outcome.split > CUTS // 5
+
+
+@pytest.mark.parametrize("file", own(), ids=str)
+def test_the_file_that_is_written(file: CorpusFile, tmp_path: Path) -> None:
+    data = file.path.read_bytes()
+    machine = Klipper(file.tools, fans_by_number=True)
+    whole = Print.of(data, machine)
+    inside = [at for at in line_starts(data) if whole.first < at <= whole.last]
+    for offset in machine.stops(data, cuts.offsets(str(file), inside, WRITTEN)):
+        out = tmp_path / f"{offset}.gcode"
+        problems = cuts.written_cut(whole, machine, offset, file.path, out)
+        assert not problems, f"byte {offset}: {problems[:3]}"
 
 
 @pytest.mark.parametrize("file", real() or [None], ids=str)

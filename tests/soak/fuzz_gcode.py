@@ -32,7 +32,9 @@ DATA = Path(__file__).resolve().parents[1] / "data"
 # Seconds for any input, and for each of its bytes on top; thread time, on a slow
 # machine.  Quadratic time passes that with a few tens of kilobytes.
 FIXED_TIME, BYTE_TIME = 0.05, 40e-6
+SLOW = "slow: "
 BATCH = 2000
+FAR = 1e6  # mm; no machine goes there, and sums of such numbers are rounded
 
 LINES = [
     b"G1 X10 Y20 E.5 F1800", b"G1 Z.4", b"G0 F9000 X1.5 Y-2", b"G1 E-.8 F1800",
@@ -120,7 +122,7 @@ def exercise(data: bytes, source: random.Random) -> str | None:
             rest(line, source)
     spent = time.thread_time() - begin
     if spent > FIXED_TIME + BYTE_TIME * len(data):
-        return f"{spent:.3f} s for {len(data)} bytes"
+        return f"{SLOW}{spent:.3f} s for {len(data)} bytes"
     return disagreement(head, data[:end]) if head is not None else None
 
 
@@ -143,7 +145,7 @@ def disagreement(head: Head, data: bytes) -> str | None:
     except (Stopped, KeyError, ValueError, OverflowError):
         return None  # an undisturbed print would have stopped, or worse
     state = machine.state()
-    if not all(map(math.isfinite, (*machine.position, *machine.base))):
+    if not all(abs(value) < FAR for value in (*machine.position, *machine.base)):
         return None  # a move out of range
     pairs = [*zip(head.position[:3], state["gcode_position"], strict=True)]
     pairs.append((head.feedrate, state["f"]))
@@ -172,6 +174,9 @@ def batch(seed: int, first: int, count: int) -> list[str]:
     failures = []
     for number in range(first, first + count):
         data, problem = one(seed, number, lines)
+        if problem is not None and problem.startswith(SLOW):
+            # The garbage collector can pause anything once.
+            data, problem = one(seed, number, lines)
         if problem is not None:
             failures.append(f"--seed {seed} --only {number}: {data[:300]!r}\n{problem}")
     return failures

@@ -23,6 +23,7 @@ from tests.unit.samples import GCODE, LINE, mark, record, state
 
 pytestmark = pytest.mark.asyncio
 JOB_ID = b"A" * 16
+STATES = {"klippy_ready": KlippyState.READY, "klippy_shutdown": KlippyState.SHUTDOWN}
 
 
 class FakeServer:
@@ -35,9 +36,10 @@ class FakeServer:
         self.events: list[tuple[str, Any]] = []
         self.handlers: dict[str, Any] = {}
         self.stored: dict[str, Any] = {}
+        self.entries: list[dict[str, Any]] = []
+        self.process = 100
         self.jobs: list[dict[str, Any]] = []
         self.fields: list[Any] = []
-        self.state = KlippyState.READY
         gcodes = folder / "gcodes"
         connection = SimpleNamespace(state=KlippyState.READY)
         self.connection = connection
@@ -53,6 +55,11 @@ class FakeServer:
                 register_local_namespace=lambda name: None,
                 get_item=self.get_item, insert_item=self.insert_item,
             ),
+            "announcements": SimpleNamespace(
+                get_announcements=self.get_announcements,
+                remove_announcement=self.remove_announcement,
+                add_internal_announcement=self.announce,
+            ),
             "history": SimpleNamespace(register_auxiliary_field=self.fields.append),
             "internal_transport": SimpleNamespace(call_method=self.call_method),
             "job_state": SimpleNamespace(
@@ -62,8 +69,8 @@ class FakeServer:
         self.folder = folder
         self.update: Any = None
 
-    async def subscribe(self, wanted: Any, callback: Any) -> dict[str, Any]:
-        self.update = callback
+    async def subscribe(self, wanted: Any, callback: Any = None) -> dict[str, Any]:
+        self.update = callback or self.update
         return await self.klippy.query(wanted)
 
     @property
@@ -80,6 +87,16 @@ class FakeServer:
         assert name == "server.history.list"
         return {"jobs": self.jobs}
 
+    async def get_announcements(self, dismissed: bool) -> list[dict[str, Any]]:
+        return list(self.entries)
+
+    async def remove_announcement(self, entry_id: str) -> None:
+        self.entries = [e for e in self.entries if e["entry_id"] != entry_id]
+
+    def announce(self, *args: str) -> None:
+        keys = ("title", "description", "url", "priority", "feed")
+        self.entries.append(dict(zip(keys, args, strict=True), entry_id=str(args)))
+
     def get_event_loop(self) -> Any:
         async def in_thread(call: Any, *args: Any) -> Any:
             await asyncio.sleep(0)
@@ -88,6 +105,9 @@ class FakeServer:
         return SimpleNamespace(
             create_task=asyncio.ensure_future, run_in_thread=in_thread
         )
+
+    def get_klippy_info(self) -> dict[str, Any]:
+        return {"process_id": self.process}
 
     def get_app_args(self) -> dict[str, str]:
         return {"data_path": str(self.folder)}
@@ -109,6 +129,8 @@ class FakeServer:
 
     def send_event(self, name: str, *args: Any) -> None:
         self.events.append((name, args[0]))
+        if name in self.handlers:
+            self.handlers[name](*args)
 
     def console(self) -> list[str]:
         return [text for name, text in self.events if name == "server:gcode_response"]
@@ -126,6 +148,7 @@ class Bench:
         self.plr = PowerLossRecovery(config)  # type: ignore[arg-type]
 
     async def event(self, name: str) -> None:
+        self.server.connection.state = STATES.get(name, KlippyState.DISCONNECTED)
         await self.server.handlers[f"server:{name}"]()
         await self.settle()
 
@@ -392,15 +415,15 @@ async def test_an_end_that_is_not_durable_yet_is_not_told_as_one(bench: Bench) -
 
 async def test_turned_off_stays_off(bench: Bench) -> None:
     assert any("no longer saved" in x for x in await bench.command("PLR_DISABLE"))
-    assert bench.server.enabled is False and not bench.plr.status()["enabled"]
+    assert bench.server.stored["enabled"] is False and not bench.plr.status()["enabled"]
     assert any("off" in x for x in await bench.command("PLR_QUERY_SAVED_STATE"))
     await bench.command("PLR_ENABLE")
     assert bench.plr.tracker.enabled
 
 
 async def test_commands_are_answered_on_the_console(bench: Bench) -> None:
-    answers = await bench.command("PLR_RESUME_PRINT", LAYER="3")
-    assert any("LAYER" in line for line in answers) and bench.klippy.sent == []
+    answers = await bench.command("PLR_RESUME_PRINT", LAYER="0")
+    assert any("layer is" in line for line in answers) and bench.klippy.sent == []
     answers = await bench.command("PLR_RESET_PRINT_DATA")
     assert any("forgotten" in line for line in answers) and not bench.pending()
     answers = await bench.command("PLR_RESET_PRINT_DATA")

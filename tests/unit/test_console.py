@@ -13,6 +13,7 @@ import pytest
 from moonraker.utils import ServerError
 
 from moonraker_components.power_loss_recovery import console, mesh_keeper
+from moonraker_components.power_loss_recovery.files import Place
 
 pytestmark = pytest.mark.asyncio
 MESH = {"name": "adaptive", "points": [[0.1, 0.2], [0.3, 0.4]], "params": {}}
@@ -26,6 +27,7 @@ class Component:
         self.told: list[str] = []
         self.sent: list[str] = []
         self.stored: dict[str, Any] = {}
+        self.places: list[Place | None] = []
         self.tasks: list[asyncio.Task[None]] = []
         self.fails: Exception | None = None
         self.server = SimpleNamespace(
@@ -36,17 +38,27 @@ class Component:
             enabled=True, printing=object(), asked=False, trouble="",
             save_now=self._save_now,
         )  # fmt: skip
-        self.resumer = SimpleNamespace(discard=self._fail, resume=self._fail)
+        self.resumer = SimpleNamespace(discard=self._fail, resume=self._resume)
+        self.attendant = SimpleNamespace(
+            resume_from=self._fail, auto=SimpleNamespace(stop_asked=lambda: False)
+        )
         self.database = SimpleNamespace(
             insert_item=self._insert, get_item=self._get_item
         )
         self.klippy_apis = SimpleNamespace(run_gcode=self._run_gcode)
+        self.attendant = SimpleNamespace(
+            resume_from=self._fail, auto=SimpleNamespace(stop_asked=lambda: False)
+        )
         self.tell = self.told.append
         console.Console(self)  # type: ignore[arg-type]
         mesh_keeper.MeshKeeper(self, "plr")  # type: ignore[arg-type]
 
     def _create_task(self, work: Any) -> None:
         self.tasks.append(asyncio.ensure_future(work))
+
+    async def _resume(self, place: Place | None) -> None:
+        self.places.append(place)
+        await self._fail()
 
     async def _fail(self) -> None:
         if self.fails is not None:
@@ -134,6 +146,15 @@ async def test_every_command_of_klippy_is_known_here(component: Component) -> No
         await component.run(name)
         assert not [text for text in component.told if "not known" in text]
     assert "not known here" in (await component.run("PLR_X"))[-1]
+
+
+async def test_a_resume_may_name_its_place(component: Component) -> None:
+    await component.run("PLR_RESUME_PRINT", Z="12.5")
+    assert component.places == [Place(z=12.5)]
+    for bad in ({"Z": "12\n"}, {"LAYER": 1, "Z": 2}, {"DRY_RUN": True}):
+        (answer,) = (await component.run("PLR_RESUME_PRINT", **bad))[-1:]
+        assert answer.startswith("PLR_RESUME_PRINT: ")
+    assert len(component.places) == 1
 
 
 async def test_an_error_is_answered(component: Component) -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from moonraker_components.power_loss_recovery.api import Api
 from moonraker_components.power_loss_recovery.endpoints import (
-    BY_NAME,
     ENDPOINTS,
     MAX_BODY,
     BadRequest,
     parse,
 )
 
+BY_NAME = {endpoint.name: endpoint for endpoint in ENDPOINTS}
 RESUME = BY_NAME["resume"]
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"

@@ -19,22 +19,28 @@ ALL = frozenset(hooks.NAMES)
 def made(rec: Any = None, begun: Any = None, **facts: Any) -> dict[str, Step]:
     rec, begun = rec or record(), begun or head()
     machine = replace(FACTS, **facts)
-    steps = plan.make(rec, JOB, begun, LINE, machine)
-    done = hooks.insert(steps, JOB, rec, begun, machine).steps
+    done = plan.make(rec, JOB, begun, LINE, machine).steps
     assert len({step.name for step in done}) == len(done)
     return {step.name: step for step in done}
 
 
+def test_before_the_file_is_read_the_steps_are_known_by_name() -> None:
+    machine = replace(FACTS, hooks=ALL, objects=OBJECTS | {"save_variables"})
+    outline = plan.outline(record(), JOB, machine)
+    plain = plan.make(record(), JOB, head(), LINE, machine)
+    assert outline.titles == tuple(step.title for step in plain.steps)
+    assert outline.first == plain.steps[0]
+
+
 def test_without_hooks_only_the_part_is_named() -> None:
-    plain = plan.make(record(), JOB, head(), LINE, FACTS)
     steps = made()
-    assert list(steps) == [step.name for step in plain.steps]
+    assert not set(steps) & {*hooks.NAMES, "meta_info", "travel_again"}
     assert steps["true_z"].script == (
         "PLR_Z_HOME MODE=RESUME PART_Z=0.400 PART=90.00,90.00,160.00,160.00"
     )
 
 
-def test_what_macros_read_is_written_first() -> None:
+def test_what_macros_read_is_written_before_any_hook() -> None:
     steps = made(objects=OBJECTS | {"save_variables"})
     assert list(steps)[:2] == ["bed", "meta_info"]
     assert steps["meta_info"].script.startswith(

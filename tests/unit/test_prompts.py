@@ -43,29 +43,6 @@ def test_an_empty_file_has_no_percentage() -> None:
     assert "%" not in prompts.summary(replace(JOB, size=0), record(), NOW)
 
 
-def test_the_offer_has_one_text_and_three_buttons() -> None:
-    lines = prompts.offer(JOB, record(), NOW)
-    assert all(line.startswith("// action:prompt_") for line in lines)
-    kinds = [line.split()[1].removeprefix("action:prompt_") for line in lines]
-    assert kinds == ["end", "begin", "text", *["footer_button"] * 3, "show"]
-    buttons = [x.split(" ", 2)[2].split("|") for x in lines if "button" in x]
-    assert [b[:2] for b in buttons] == [
-        ["Resume", "PLR_RESUME_PRINT"], ["Discard", "PLR_RESET_PRINT_DATA"],
-        ["Later", "RESPOND TYPE=command MSG=action:prompt_end"],
-    ]  # fmt: skip
-    assert all(len(b) == 3 for b in buttons)
-
-
-def test_a_file_name_cannot_change_the_prompt() -> None:
-    for line in prompts.offer(replace(JOB, name=NASTY), record(), NOW):
-        assert "\n" not in line and "\r" not in line and "\x07" not in line
-        assert line.count("|") == (2 if "button" in line else 0)
-
-
-def test_the_prompt_is_closed() -> None:
-    assert prompts.close() == ["// action:prompt_end"]
-
-
 def test_the_console_gets_comments_only() -> None:
     text = prompts.console(["one", "two\nM112"])
     assert text == "// one\n// two M112"

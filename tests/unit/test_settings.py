@@ -64,3 +64,23 @@ def test_the_delay_never_goes_beyond_the_history() -> None:
 ])  # fmt: skip
 def test_save_on_layer_may_come_as_text(given: Any, on: bool) -> None:
     assert Settings.from_klippy({"save_on_layer": given}).save_on_layer is on
+
+
+def test_nothing_is_done_without_a_yes_unless_asked_for() -> None:
+    made = Settings.from_klippy({})
+    assert (made.auto_resume, made.hold_bed) == ("never", 0.0)
+
+
+@pytest.mark.parametrize(("key", "given", "taken"), [
+    ("auto_resume", "always", "always"), ("auto_resume", "Always", "never"),
+    ("auto_resume", True, "never"), ("auto_resume", None, "never"),
+    ("hold_bed", 30, 30.0), ("hold_bed", "soon", 0.0), ("hold_bed", 481, 0.0),
+    ("auto_resume_countdown", 10, 10.0), ("auto_resume_countdown", 0, 60.0),
+    ("auto_resume_attempts", 3, 3), ("auto_resume_attempts", 0, 2),
+    ("auto_resume_bed_drop", 5, 5.0), ("auto_resume_bed_drop", float("inf"), 10.0),
+    ("auto_resume_max_off", 60, 60.0), ("auto_resume_max_off", -1, 10.0),
+])  # fmt: skip
+def test_what_is_done_without_a_yes_is_never_more_than_was_said(
+    key: str, given: Any, taken: Any
+) -> None:
+    assert getattr(Settings.from_klippy({key: given}), key) == taken

@@ -257,3 +257,11 @@ async def test_when_the_power_fails_each_mark_is_saved_at_once(bench: Bench) -> 
     await bench.see(file_position=LINES[4])
     saved = bench.saved()
     assert saved is not None and saved.file_position == LINES[4]
+
+
+async def test_who_looks_for_a_fault_is_told_each_save(bench: Bench) -> None:
+    await bench.see(file_position=LINES[3])
+    assert bench.told == []
+    bench.tracker.configure(replace(NOW, debug_mode=True))
+    await bench.see(file_position=LINES[4])
+    assert bench.told == [f"Saved (interval): byte {LINES[4]}."]

@@ -17,6 +17,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery import tracker as tracker_module
 from moonraker_components.power_loss_recovery.journal import Disk, Journal
+from moonraker_components.power_loss_recovery.kept import Kept
 from moonraker_components.power_loss_recovery.record import Record, from_payloads
 from moonraker_components.power_loss_recovery.tracker import Tracker
 from tests.unit.mounted import ext4, release, run, tmpfs
@@ -36,8 +37,9 @@ class Printer:
         self.lines = 0
         self.longest_wait = 0.0
         self.tracker = Tracker(
-            Journal(self.path, disk=disk), root, asyncio.to_thread, time.monotonic,
-            time.time, "boot", lambda: None, self.told.append,
+            Journal(self.path, disk=disk), Kept(root.parent / "kept"), root,
+            asyncio.to_thread, time.monotonic, time.time, "boot", lambda: None,
+            self.told.append,
         )  # fmt: skip
         self.tracker.configure(NOW)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from moonraker_components.power_loss_recovery import files
+from moonraker_components.power_loss_recovery.interruption import NOTHING
 from moonraker_components.power_loss_recovery.journal import JournalError
 from moonraker_components.power_loss_recovery.tracker import RETRY_PERIOD
 from tests.unit.samples import GCODE, POSITION, state
@@ -34,9 +35,9 @@ async def test_one_that_is_cancelled_before_it_prints_loses_nothing(
     bench: Bench,
 ) -> None:
     await bench.see()
-    old = bench.tracker.pending
     bench.tracker.klippy_gone()
     await bench.settle()
+    old = bench.tracker.pending
     await bench.tracker.klippy_ready(bench.status("standby", None, 0))
     cold = state(heaters={"extruder": 0.0})
     for name in ("other.gcode", "part.gcode"):
@@ -161,10 +162,10 @@ async def test_places_in_the_prologue_are_not_saved_but_z_is(bench: Bench) -> No
     other = state(heaters={"extruder": 100.0})
     await bench.see(file_path=path, file_position=300, toolhead_z=5.4, state=other,
                     position=[1.0, 2.0, 3.0, 4.0])  # fmt: skip
-    assert bench.saved() == replace(old.record, toolhead_z=5.4)
+    assert bench.saved() == replace(old.record, toolhead_z=5.4, cause=NOTHING)
     # On the way down: not above the part, wherever exactly.
     await bench.see(file_path=path, file_position=300, toolhead_z=3.0)
-    assert bench.saved() == replace(old.record, toolhead_z=0.4)
+    assert bench.saved() == replace(old.record, toolhead_z=0.4, cause=NOTHING)
 
 
 async def test_a_resumed_print_that_is_cancelled_is_over(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from moonraker_components.power_loss_recovery import files, plan
 from moonraker_components.power_loss_recovery.journal import Journal
+from moonraker_components.power_loss_recovery.kept import Kept
 from moonraker_components.power_loss_recovery.record import Job, Record, from_payloads
 from moonraker_components.power_loss_recovery.settings import Settings
 from moonraker_components.power_loss_recovery.tracker import Tracker
@@ -50,7 +51,8 @@ class Bench:
 
     def moonraker(self) -> Tracker:
         tracker = Tracker(
-            Watched(self.path, self.during), self.root, self.in_thread,
+            Watched(self.path, self.during), Kept(self.root.parent / "kept"), self.root,
+            self.in_thread,
             lambda: self.now, lambda: 1.7e9, "boot", lambda: None, self.told.append,
         )  # fmt: skip
         tracker.configure(NOW)

@@ -35,8 +35,9 @@ SECTIONS = (
 STANDALONE = "Add Configuration to the File"
 # "Add this to your before_calibrate_gcode option in [power_loss_recovery]"
 MISPLACED = "before_calibrate_gcode: G28"
-# The virtual printer is 232 mm high and its pins have names of their own. The guide's
-# macros need force_move, and BED_MESH_PROFILE LOAD=default such a profile.
+# The virtual printer is 232 mm high, its pins have names of their own, and its Z
+# needs no correction. The guide's macros need force_move, and BED_MESH_PROFILE
+# LOAD=default such a profile.
 MACHINE = """
 [board_pins]
 aliases: PG10=ZP0, PG11=ZP1, PG12=ZP2, PG13=ZP3
@@ -69,6 +70,7 @@ max_y: 240
 [power_loss_recovery]
 z_position: 232
 fast_travel_upto_z_height: 215
+z_height_offset: 0.0
 """
 
 

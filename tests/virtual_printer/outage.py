@@ -52,10 +52,11 @@ def quiet(text: str) -> None:
 
 
 def run_undisturbed(
-    part: Path, seed: int, tree: KlippyTree | None = None, say: Say = quiet
-) -> Undisturbed:
+    part: Path, seed: int, tree: KlippyTree | None = None, say: Say = quiet,
+    config: str = "",
+) -> Undisturbed:  # fmt: skip
     """Print the whole file on a machine of its own."""
-    with VirtualPrinter(seed=seed, tree=tree) as printer:
+    with VirtualPrinter(seed=seed, tree=tree, config=config) as printer:
         printer.power_on()
         printer.print_file(part)
         finish(printer, say)
@@ -72,6 +73,8 @@ def run_interrupted(
     keep: bool = False,
     during: Callable[[VirtualPrinter], None] | None = None,
     between: Callable[[VirtualPrinter], None] | None = None,
+    after: Callable[[VirtualPrinter], None] | None = None,
+    config: str = "",
 ) -> Outcome:
     """Print, cut the power at each of `cuts`, resume each time, print to the end.
 
@@ -79,8 +82,9 @@ def run_interrupted(
     during: called when the print has been started, before the cut is armed; then
     `cuts` count from the first plastic after that.
     between: called with the printer booted and the offer open, before the answer.
+    after: called when the part is finished.  config: appended to printer.cfg.
     """
-    with VirtualPrinter(seed=seed, tree=tree, keep=keep) as printer:
+    with VirtualPrinter(seed=seed, tree=tree, config=config, keep=keep) as printer:
         if keep:
             say(f"working folder: {printer.root}")
         printer.power_on()
@@ -105,6 +109,8 @@ def run_interrupted(
                     between(printer)
                 resume(printer, say)
             finish(printer, say)
+            if after is not None:
+                after(printer)
         except PrinterError as e:
             trouble = str(e)
             say(f"failed: {trouble}")

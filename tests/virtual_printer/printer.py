@@ -28,8 +28,11 @@ from .klippy_tree import REPO, KlippyTree, prepare
 from .variants import CONFIG, VORON_24, Variant
 
 COMPONENTS = REPO / "moonraker_components"
+# The host's kernel is not booted anew after a power cut: the id of its boot is a file.
 MOONRAKER_START = (
-    "import sys, moonraker.components as c; c.__path__.append(sys.argv.pop(1)); "
+    "import pathlib, sys, moonraker.components as c; c.__path__.append(sys.argv.pop(1))"
+    "; from moonraker.components.power_loss_recovery import component; "
+    "component.BOOT_ID = pathlib.Path(sys.argv.pop(1)); "
     "from moonraker.server import main; main()"
 )
 READY_TIMEOUT = 60.0
@@ -75,6 +78,7 @@ class VirtualPrinter:
         for folder in ("config", "gcodes", "logs", "database", "comms", "plr"):
             (self.data / folder).mkdir(parents=True)
         self.gcodes = self.data / "gcodes"
+        self.boot_id = self.root / "boot_id"
         self.uds = self.data / "comms" / "klippy.sock"
         self.serial = f"/tmp/klipper_host_{uuid.uuid4().hex[:12]}"
         self.port = free_port()
@@ -147,6 +151,7 @@ class VirtualPrinter:
 
     def power_on(self, moonraker: bool = True, wait: bool = True) -> None:
         self.boots += 1
+        self.boot_id.write_text(uuid.uuid4().hex)
         self.disk.power_on()
         self.machine("on", ports=self.serials())
         self.start_klippy()
@@ -219,7 +224,7 @@ class VirtualPrinter:
     def start_moonraker(self) -> None:
         self.moonraker = self._spawn(
             [self.moonraker_python, "-c", MOONRAKER_START, str(COMPONENTS),
-             "-d", str(self.data)],
+             str(self.boot_id), "-d", str(self.data)],
             "moonraker.out",
         )  # fmt: skip
 

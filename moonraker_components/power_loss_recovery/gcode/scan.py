@@ -8,18 +8,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .ambient import Ambient
 from .errors import GcodeError, ScanError
+from .extent import extent
 from .markers import Markers, header_end, setup_lines
 from .modal import Motion, Point4
-from .moves import run
 from .replay import Setting
 from .skim import State, read, skim
-from .text import Data, check, check_rest, windows
+from .text import Data, check, check_rest
 
 __all__ = [
-    "Footprint", "Head", "Markers", "Point4", "ScanError", "footprint", "measured",
-    "scan", "scan_exactly", "setup_lines",
+    "Footprint", "Head", "Markers", "Point4", "ScanError", "footprint",
+    "footprint_exactly", "measured", "scan", "scan_exactly", "setup_lines",
 ]  # fmt: skip
 
 
@@ -119,16 +118,25 @@ def scan_exactly(data: Data, end: int) -> Head:
 
 
 def footprint(data: Data, end: int) -> Footprint:
-    """What stands on the bed when `end` is reached.  Reads every move: slow.
+    """What stands on the bed when `end` is reached; takes some times as long as
+    scan().  May be larger than what was printed, never smaller.
 
     Raises ScanError as scan() does.
     """
     check(data, end)
-    motion, ambient = Motion(), Ambient()
-    for start, piece in windows(data, 0, end):
-        run(piece, start, motion, ambient.layers)
+    return _footprint(*extent(data, end))
+
+
+def footprint_exactly(data: Data, end: int) -> Footprint:
+    """As footprint(), from every move: what footprint() is compared with."""
+    check(data, end)
+    motion = read(data, end).motion
     low = [value + frame for value, frame in zip(motion.low, motion.frame, strict=True)]
     high = [v + frame for v, frame in zip(motion.high, motion.frame, strict=True)]
+    return _footprint(low, high)
+
+
+def _footprint(low: list[float], high: list[float]) -> Footprint:
     box = (low[0], low[1], high[0], high[1])
     return Footprint(box if all(map(math.isfinite, box)) else None, _known(high[2]))
 

@@ -56,7 +56,7 @@ class State:
 
 
 @dataclass
-class _Known:
+class Known:
     """A place where nothing about motion is in doubt."""
 
     offset: int
@@ -67,7 +67,7 @@ class _Known:
 
 def skim(data: Data, end: int, window: int = WINDOW) -> State:
     """What read() finds, sooner.  `data` has passed text.check()."""
-    return _Skim(data, window).read(end)
+    return Skimmer(data, window).read(end)
 
 
 def read(data: Data, end: int, window: int = WINDOW) -> State:
@@ -86,35 +86,37 @@ def read(data: Data, end: int, window: int = WINDOW) -> State:
     return state
 
 
-class _Skim:
+class Skimmer:
+    """One pass over a file; extent.py looks over its shoulder."""
+
     def __init__(self, data: Data, window: int) -> None:
-        self._data, self._window = data, window
-        self._state = State(Motion(), Ambient(), Markers())
-        self._known = _Known(0, Motion(), math.nan, None)
+        self.data, self._window = data, window
+        self.state = State(Motion(), Ambient(), Markers())
+        self.known = Known(0, Motion(), math.nan, None)
         # Starts of the pieces skimmed since then, with modes and frame there
-        self._trail: list[tuple[int, Motion]] = []
+        self.trail: list[tuple[int, Motion]] = []
         self._modes: Motion | None = None
 
     def read(self, end: int) -> State:
-        state = self._state
+        state = self.state
         begin = 0
-        for start, piece in windows(self._data, 0, end, min(STEP, self._window)):
-            self._read(start, piece)
+        for start, piece in windows(self.data, 0, end, min(STEP, self._window)):
+            self.read_piece(start, piece)
             begin = start + len(piece)
             if state.motion.printing:
                 break
-        for start, piece in windows(self._data, begin, end, self._window):
-            if not self._skim(start, piece):
-                self._read(start, piece)
-        if self._trail:
+        for start, piece in windows(self.data, begin, end, self._window):
+            if not self.skim(start, piece):
+                self.read_piece(start, piece)
+        if self.trail:
             self._settle(end)
         if state.motion.unsure or state.motion.missed:
-            return read(self._data, end, self._window)
+            return read(self.data, end, self._window)
         return state
 
-    def _read(self, start: int, piece: bytes) -> None:
-        state = self._state
-        if self._trail:
+    def read_piece(self, start: int, piece: bytes) -> None:
+        state = self.state
+        if self.trail:
             self._settle(start)
         self._modes = None
         layers = state.ambient.layers
@@ -122,13 +124,13 @@ class _Skim:
         state.markers = markers_in(piece, start, state.markers)
         state.first = first if state.first is None else state.first
         state.last = last or state.last
-        self._known = _Known(
+        self.known = Known(
             start + len(piece), state.motion.copy(), layers.printed_z, state.last
         )
 
-    def _skim(self, start: int, piece: bytes) -> bool:
+    def skim(self, start: int, piece: bytes) -> bool:
         """False when the piece has to be read."""
-        state = self._state
+        state = self.state
         if not state.motion.absolute_coordinates:
             return False
         # The pattern wants the newline before a line.
@@ -160,7 +162,7 @@ class _Skim:
             if self._modes is None:
                 self._modes = state.motion.copy()
             # Thousands of pieces share one: nothing changes it.
-            self._trail.append((start, self._modes))
+            self.trail.append((start, self._modes))
             if modes:
                 self._modes = None
             for line in any_time:
@@ -180,33 +182,33 @@ class _Skim:
         count = 0
         while True:
             count = count * 2 or 1
-            certain = count >= len(self._trail)
-            tail = _Known(0, Motion(), math.nan, None)
+            certain = count >= len(self.trail)
+            tail = Known(0, Motion(), math.nan, None)
             if certain:
-                known = self._known
+                known = self.known
                 tail = replace(known, motion=known.motion.copy())
             else:
-                tail.offset, motion = self._trail[-count]
-                tail.motion = self._seeded(tail.offset, motion)
-            layers = replace(self._state.ambient.layers, printed_z=tail.printed_z)
+                tail.offset, motion = self.trail[-count]
+                tail.motion = self.seeded(tail.offset, motion, self.known)
+            layers = replace(self.state.ambient.layers, printed_z=tail.printed_z)
             motion = tail.motion
-            for start, piece in windows(self._data, tail.offset, end, self._window):
+            for start, piece in windows(self.data, tail.offset, end, self._window):
                 tail.last = run(piece, start, motion, layers)[1] or tail.last
             lost = motion.absolute_extrude and math.isnan(motion.position[3])
             doubt = motion.unsure or motion.missed or lost or tail.last is None
             if certain or not doubt:
                 break
-        self._state.motion, self._state.last = motion, tail.last
-        self._state.ambient.layers.printed_z = layers.printed_z
-        self._known = _Known(end, motion.copy(), layers.printed_z, tail.last)
-        self._trail.clear()
+        self.state.motion, self.state.last = motion, tail.last
+        self.state.ambient.layers.printed_z = layers.printed_z
+        self.known = Known(end, motion.copy(), layers.printed_z, tail.last)
+        self.trail.clear()
         self._modes = None
 
-    def _seeded(self, offset: int, motion: Motion) -> Motion:
-        """`motion`, a place in the trail, with where the head is there."""
-        known = self._known
+    def seeded(self, offset: int, motion: Motion, known: Known) -> Motion:
+        """`motion`, at a place of the trail that begins at `known`, with where the
+        head is there."""
         values = [
-            last_word(self._data, known.offset, offset, letter) for letter in "XYZF"
+            last_word(self.data, known.offset, offset, letter) for letter in "XYZF"
         ]
         was = [*known.motion.position[:3], known.motion.feedrate]
         x, y, z, f = (

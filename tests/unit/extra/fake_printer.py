@@ -134,8 +134,9 @@ class Printer:
     def lookup_object(self, name: str, default: Any = None) -> Any:
         return self.objects.get(name, default)
 
-    def lookup_objects(self, module: str) -> list[tuple[str, Any]]:
-        return [(n, o) for n, o in self.objects.items() if n.split()[0] == module]
+    def lookup_objects(self, module: str | None = None) -> list[tuple[str, Any]]:
+        found = self.objects.items()
+        return [(n, o) for n, o in found if module in (None, n.split()[0])]
 
     def load_object(self, config: Config, name: str) -> Any:
         return self.objects[name]

@@ -46,7 +46,8 @@ class Machine(Printer):
         self.homed = "xyz"
         self.checked = 0
         self.objects["toolhead"] = self
-        self.hooks = Hooks(Config(self, hooks))
+        self.said: list[str] = []
+        self.hooks = Hooks(Config(self, hooks), self.said.append)
         self.place(125.0, 20.0, 30.0)
         self.scripts.clear()
 
@@ -192,6 +193,8 @@ def test_a_position_that_was_made_up_does_not_deceive_it() -> None:
     made = machine(hook=lie)
     run(made)
     assert made.true() == [125.0, 125.0, 35.0] == made.believed()
+    assert made.said[0] == "restart_gcode: HOOK"
+    assert "shifted klippy's position by 0.000, 0.000, 30.000" in made.said[1]
 
 
 def test_a_made_up_position_and_a_way_into_the_part() -> None:
@@ -266,6 +269,45 @@ def test_after_motors_that_were_off_nothing_is_believed() -> None:
     assert made.homed == ""
 
 
+class Filament:
+    """klippy's ExtruderStepper: it moves with the extruder that it is told.
+
+    queue: as the status names that; None for an extruder that moves with itself.
+    """
+
+    def __init__(self, moves_with: str, queue: str | None) -> None:
+        self.moves_with, self.motion_queue = moves_with, queue
+        self.stepper = SimpleNamespace(get_trapq=lambda: self.moves_with or None)
+
+    def sync_to_extruder(self, name: str) -> None:
+        self.moves_with, self.motion_queue = name, name or None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_no_filament_is_dropped_onto_the_part(fails: bool) -> None:
+    before = {"extruder": ("extruder", None), "extruder1": ("", None),
+              "extruder_stepper belt": ("extruder", "extruder")}  # fmt: skip
+    steppers = {name: Filament(*moves) for name, moves in before.items()}
+    seen: list[str] = []
+
+    def hook(m: Machine) -> None:
+        seen.extend(s.moves_with for s in steppers.values())
+        if fails:
+            raise CommandError("no")
+
+    made = machine(hook=hook)
+    for name, stepper in steppers.items():
+        made.objects[name] = SimpleNamespace(extruder_stepper=stepper)
+    if fails:
+        with pytest.raises(CommandError):
+            run(made)
+    else:
+        run(made)
+    assert seen == [""] * 3
+    after = {n: (s.moves_with, s.motion_queue) for n, s in steppers.items()}
+    assert after == before
+
+
 def test_afterwards_klippy_is_as_before() -> None:
     made = machine(hook=lambda m: None)
     run(made)
@@ -283,12 +325,26 @@ def test_one_in_another_is_protected_by_the_outer_one() -> None:
         run(machine(hook=nested))
 
 
+def test_the_position_is_put_right_after_each_hook() -> None:
+    """So that the way up to the switches is known, and can be fast."""
+
+    def nested(m: Machine) -> None:
+        m.set_position([125.0, 20.0, 0.0], "xyz")
+        m.hooks.run("before_resume_gcode")
+        assert m.believed() == [125.0, 20.0, 30.0]
+
+    made = Machine(restart_gcode="HOOK", before_resume_gcode="HOME")
+    made.at["HOOK"] = lambda: nested(made)
+    run(made)
+    assert "HOME" in made.scripts
+
+
 def test_a_fault_of_ours_is_an_error_of_the_hook() -> None:
     def broken(m: Machine) -> None:
         m.steppers[0].get_mcu_position = None  # type: ignore[assignment,method-assign]
         m.move(125, 125, 30)
 
     made = machine(hook=broken)
-    made.hooks.guard.release = lambda: ""  # type: ignore[method-assign]
+    made.hooks.guard.correct = lambda: ""  # type: ignore[method-assign]
     with pytest.raises(CommandError, match="internal error"):
         run(made)

@@ -3,7 +3,9 @@
 """Each option of the samples does what it says, on switches that misbehave."""
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +18,14 @@ SWITCHES = {"stepper_z": 20.0, "stepper_z1": 20.4}
 
 
 class Config:
+    """asked: the default and the bounds that klippy was given for each option."""
+
     def __init__(self, **options: Any) -> None:
         self.options = options
+        self.asked: dict[str, tuple[Any, dict[str, float]]] = {}
 
-    def get(self, name: str, default: Any, *_: Any, **bounds: Any) -> Any:
+    def get(self, name: str, default: Any, **bounds: float) -> Any:
+        self.asked[name] = default, bounds
         return self.options.get(name, default)
 
     getfloat = getint = get
@@ -196,3 +202,33 @@ def test_no_motor_goes_further_than_max_adjustment_past_the_first_switch() -> No
         made.measure(40.0, 0.0, 3)
     assert made.reached == {"stepper_z": 2000}
     assert motors.at == {"stepper_z": 2000, "stepper_z1": 2200}
+
+
+# The default and the most of each option, as the README says
+OPTIONS: dict[str, tuple[float, float]] = {
+    "fast_travel_speed": (25, 500), "fast_move_speed": (5, 50),
+    "slow_homing_speed": (1, 20), "max_adjustment": (5, 50), "retract_dist": (1, 20),
+    "sample_size": (3, 20), "sample_retract_dist": (1, 20),
+    "samples_tolerance": (0.05, 1), "samples_tolerance_retries": (3, 20),
+    "probe_samples_range": (0.07, 1), "samples_retry_count": (3, 20),
+    "probe_iteration_count": (1, 10),
+}  # fmt: skip
+MAY_BE_ZERO = {"samples_tolerance_retries", "samples_retry_count"}
+README = Path(__file__).resolve().parents[3] / "README.md"
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_has_its_default_and_bounds_everywhere(name: str) -> None:
+    default, most = OPTIONS[name]
+    config = Config()
+    ZMeasure(config, Motors())
+    given, bounds = config.asked[name]
+    assert given == default and bounds["maxval"] == most
+    if name in MAY_BE_ZERO:
+        assert bounds["minval"] == 0
+    else:
+        assert bounds.get("above") == 0 or bounds.get("minval") == 1
+    said = re.search(rf"^#{name}: (.*)\n((?:#   .*\n)+)", README.read_text(), re.M)
+    assert said is not None and float(said[1]) == default
+    text = said[2].replace("\n#  ", "")
+    assert re.search(rf"\bto {most}\b", text), text

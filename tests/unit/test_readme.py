@@ -1,0 +1,41 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""What the README documents is what there is, no more and no less."""
+from __future__ import annotations
+
+import pytest
+
+from tests.unit import faces
+from tests.virtual_printer import guide
+
+
+@pytest.mark.parametrize("face", sorted(faces.CODED))
+def test_the_readme_documents_what_there_is(face: str) -> None:
+    coded = faces.as_coded(face)
+    assert coded and faces.as_documented(face) == coded
+
+
+def test_both_sides_have_the_same_faces() -> None:
+    assert set(faces.CODED) == set(faces.DOCUMENTED)
+
+
+@pytest.mark.parametrize("face", sorted(faces.CODED))
+def test_what_is_left_out_is_noticed(face: str) -> None:
+    text = faces.README.read_text()
+    for name in faces.as_coded(face):
+        assert name not in faces.DOCUMENTED[face](text.replace(name, "else"))
+
+
+def test_all_that_the_guide_has_is_there() -> None:
+    assert guide.commands() <= faces.as_coded("commands")
+    assert guide.options() <= faces.as_coded("options of printer.cfg")
+
+
+def test_each_option_says_its_default() -> None:
+    """Or that of the last of a group is that of all."""
+    options = faces.section(faces.README.read_text(), "Options")
+    texts = options.split("\n#   ")
+    assert len(texts) > 20
+    for block in options.replace("\n#   ", " ").split("\n"):
+        if block.startswith("#") and "  " in block:
+            assert "The default" in block, block
