@@ -23,7 +23,8 @@ def build(component: PowerLossRecovery, now: float) -> answers.Status:
     if pending is not None and (
         printing is None or printing.job_id == pending.job_id
     ):
-        bed = tracker.status_of("heater_bed").get("temperature")
+        # klippy says 0.0 until it has read the sensor.
+        bed = tracker.status_of("heater_bed").get("temperature") or None
         record = prompts.details(
             pending.job, pending.record, now, tracker.boot_id, bed
         )
