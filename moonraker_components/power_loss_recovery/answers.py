@@ -185,7 +185,7 @@ class Outage(TypedDict):
     layers: int | None
     z: float
     percent: float
-    interruption: Any
+    interruption: Interruption | None
     ended: str
     ended_at: float | None
 

@@ -3,9 +3,6 @@
 """The answer of server.plr.status, for programs and people."""
 from __future__ import annotations
 
-import time
-from dataclasses import replace
-
 import pytest
 
 from moonraker_components.power_loss_recovery import answers
@@ -15,15 +12,6 @@ from tests.unit.test_component import Bench, bench  # noqa: F401
 from tests.unit.typed import problems
 
 pytestmark = pytest.mark.asyncio
-
-
-def bed(bench: Bench, temperature: float, minutes: float = 0.0) -> None:  # noqa: F811
-    """What klippy says of the bed, so long after the print was saved."""
-    pending = bench.plr.tracker.pending
-    assert pending is not None
-    record = replace(pending.record, saved_at=time.time() - 60 * minutes)
-    bench.plr.tracker.keeper.pending = replace(pending, record=record)
-    bench.plr.tracker.update({"heater_bed": {"temperature": temperature}})
 
 
 async def test_the_answer_is_what_is_documented(bench: Bench) -> None:  # noqa: F811
@@ -43,20 +31,13 @@ async def test_every_state_has_its_meaning(bench: Bench) -> None:  # noqa: F811
     assert bench.plr.status()["meaning"] == answers.STATES["ending"]
 
 
-async def test_a_bed_that_has_cooled_is_warned_of(bench: Bench) -> None:  # noqa: F811
-    bed(bench, 24.0, minutes=40)
-    status = bench.plr.status()
-    assert status["record"] is not None and status["record"]["bed_now"] == 24.0
-    (warning,) = [w for w in status["warnings"] if "let go" in w]
-    assert "24 °C" in warning and "60 °C" in warning and "40 min ago" in warning
-
-
-@pytest.mark.parametrize("temperature", [0.0, 55.0, 60.0])
-async def test_a_bed_that_is_warm_or_not_read_yet_is_not(
-    bench: Bench, temperature: float,  # noqa: F811
+@pytest.mark.parametrize(("temperature", "told"), [(24.0, 24.0), (0.0, None)])
+async def test_the_bed_is_told_then_and_now(
+    bench: Bench, temperature: float, told: float | None,  # noqa: F811
 ) -> None:  # fmt: skip
-    bed(bench, temperature)
-    assert not any("let go" in w for w in bench.plr.status()["warnings"])
+    bench.plr.tracker.update({"heater_bed": {"temperature": temperature}})
+    record = bench.plr.status()["record"]
+    assert record is not None and (record["bed"], record["bed_now"]) == (60.0, told)
 
 
 async def test_the_last_errors_are_kept(bench: Bench) -> None:  # noqa: F811
