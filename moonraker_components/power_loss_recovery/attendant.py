@@ -173,7 +173,11 @@ class Attendant:
         if pending.job_id not in self.counted:
             attempts = pending.record.attempts + 1
             self.counted.add(pending.job_id)
-            await self.tracker.amend(pending.job_id, attempts=attempts)
+            try:
+                await self.tracker.amend(pending.job_id, attempts=attempts)
+            except BaseException:
+                self.counted.discard(pending.job_id)
+                raise
 
     # Another print
 

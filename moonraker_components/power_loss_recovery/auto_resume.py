@@ -67,7 +67,7 @@ class AutoResume:
 
     def _handle_gcode(self, script: str) -> None:
         """Somebody uses the printer."""
-        if self.ends is None or script.startswith("PLR_"):
+        if self.ends is None or script.startswith(("PLR_", "_PLR_")):
             return
         if script not in self.attendant.bed.scripts:
             self.stop_asked()

@@ -331,8 +331,10 @@ async def test_an_attempt_that_cannot_be_counted_is_none(
         raise JournalError("the disk is full")
 
     monkeypatch.setattr(printer.plr.tracker, "amend", full)
-    await configure(auto_resume="always")
-    await until(lambda: said(printer, "cannot be counted (the disk is full)"))
+    await configure(auto_resume="always", hold_bed=30)
+    for what in ("The bed is not kept warm", "It is not resumed by itself"):
+        told = f"{what}: the attempt cannot be counted (the disk is full)"
+        await until(lambda told=told: said(printer, told))  # type: ignore[misc]
     assert printer.klippy.sent == [] and printer.plr.state() == "interrupted"
 
 
@@ -389,7 +391,10 @@ async def test_anybody_can_stop_it_and_it_stays_stopped(
 async def test_our_own_commands_do_not_stop_it(configure: Configure) -> None:
     printer = await configure(auto_resume="always", hold_bed=30)
     await printer.settle()
-    for script in (HOLD_60, sequence.KEEP_AWAKE, "PLR_QUERY_SAVED_STATE"):
+    for script in (
+        HOLD_60, sequence.KEEP_AWAKE, "PLR_QUERY_SAVED_STATE",
+        "_PLR_RESTORE_CALIBRATION X=1",
+    ):  # fmt: skip
         printer.server.handlers["klippy_connection:gcode_received"](script)
     await until(lambda: printer.klippy.started)
 
