@@ -45,7 +45,8 @@ def insert(
             hook = _hook("restart_gcode", facts, part, top, before)
             steps += hook and [*hook, *_again(plain, facts)]
         steps.append(step)
-    if "save_variables" in facts.objects:
+    # SAVE_VARIABLE is not safe from a power cut: only where somebody reads it.
+    if facts.hooks and "save_variables" in facts.objects:
         steps.insert(1, Step(
             "meta_info", "Tell the macros what was interrupted",
             save_command(job, record, facts.fan_power), MOVE_TIMEOUT,

@@ -18,7 +18,7 @@ import pytest
 from tornado.websocket import websocket_connect
 
 from moonraker_components.power_loss_recovery import answers
-from moonraker_components.power_loss_recovery.endpoints import BY_NAME
+from moonraker_components.power_loss_recovery.endpoints import ENDPOINTS
 from tests.unit.typed import problems
 from tests.virtual_printer import oracle, outage, parts
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
@@ -60,7 +60,7 @@ class Bench:
 
     def ask(self, name: str, **arguments: Any) -> Any:
         """An endpoint's answer, which must be what the table says."""
-        endpoint = BY_NAME[name]
+        endpoint = next(e for e in ENDPOINTS if e.name == name)
         answer = self.printer.http(endpoint.method, endpoint.path, arguments)
         assert problems(answer, endpoint.answer) == []
         return answer

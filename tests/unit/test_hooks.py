@@ -41,7 +41,9 @@ def test_without_hooks_only_the_part_is_named() -> None:
 
 
 def test_what_macros_read_is_written_before_any_hook() -> None:
-    steps = made(objects=OBJECTS | {"save_variables"})
+    there = OBJECTS | {"save_variables"}
+    assert "meta_info" not in made(objects=there)
+    steps = made(objects=there, hooks=frozenset({"restart_gcode"}))
     assert list(steps)[:2] == ["bed", "meta_info"]
     assert steps["meta_info"].script.startswith(
         'SAVE_VARIABLE VARIABLE=resume_meta_info VALUE="{'
