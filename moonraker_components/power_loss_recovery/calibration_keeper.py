@@ -72,19 +72,20 @@ class CalibrationKeeper:
 
     async def klippy_ready(
         self, z_homing: Mapping[str, Any], settings: Mapping[str, Any], idle: bool
-    ) -> None:
+    ) -> bool:
         """Restore what klippy lost, or copy what it has; `idle`: nothing prints.
+        True: klippy restarts for it.
 
         settings: `configfile.settings`.
         """
         self.variables_path = _variables_path(settings)
         if idle and await self._variables_restored():
-            return
+            return True
         when = z_homing.get("calibration_time")
         calibrated, copy = z_homing.get("calibrated"), self.copy
         try:
             if not z_homing.get("available"):
-                return
+                return False
             if copy is not None and (not calibrated or (when or 0) < copy.time):
                 if idle:
                     await self.klippy_apis.run_gcode(copy.command())
@@ -99,6 +100,7 @@ class CalibrationKeeper:
             self.component.tell(
                 f"The Z calibration and its second copy could not be compared: {e}"
             )
+        return False
 
     async def klippy_calibrated(self, variables: Mapping[str, Any]) -> None:
         """klippy has measured and saved these variables, this moment."""

@@ -171,6 +171,9 @@ class PowerLossRecovery:
             idle = state not in ("printing", "paused")
             process = self.server.get_klippy_info().get("process_id")
             await self.witness.came_back(process, idle)
+            # Before the offer: what is resumed at once must find the calibration.
+            if await self.calibration.klippy_ready(self._z_homing(), settings, idle):
+                return
             self.attendant.klippy_ready(settings, config)
             boards: dict[str, list[str] | None] = {
                 name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
@@ -180,7 +183,6 @@ class PowerLossRecovery:
         except self.server.error as e:
             self.set_error(f"klippy did not answer: {e}")
             return
-        await self.calibration.klippy_ready(self._z_homing(), settings, idle)
         await self.outages.klippy_ready(idle)
         self.changed()
 

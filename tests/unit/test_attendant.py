@@ -152,7 +152,7 @@ async def test_what_is_done_without_a_yes_waits_for_the_bed_s_sensor(
     await until(lambda: said(printer, answer))
     held = read > 50
     await until(lambda: said(printer, "not kept warm") != held)
-    assert (printer.plr.status()["hold_bed"] is not None) == held
+    await until(lambda: (printer.plr.status()["hold_bed"] is not None) == held)
 
 
 async def test_what_should_be_known_is_in_the_offer_and_in_the_status(
