@@ -214,7 +214,7 @@ class Attendant:
                 warnings = doubts.warnings(waiting[0].record, scene)
         return {
             "interruption": interruption,
-            "warnings": [*self.component.warnings, *warnings],
+            "warnings": [*self.component.standing_warnings(), *warnings],
             "waiting": [summary(one.job, one.record, now) for one in waiting],
             "auto_resume": self.auto.told,
             "hold_bed": self.bed.told,

@@ -41,6 +41,10 @@ EXIT_TIMEOUT = 10.0
 MAX_ERRORS = 10
 MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+APPROXIMATE = (
+    "This Klipper's virtual_sdcard looks different: the saved place is approximate, and"
+    " some lines may be printed twice after a power loss."
+)
 SUBSCRIPTION: dict[str, list[str] | None] = {
     "power_loss_recovery": None,
     "print_stats": ["state", "filename", "message"],
@@ -99,6 +103,12 @@ class PowerLossRecovery:
         if text:
             logging.info(f"power_loss_recovery: {text}")
         return [text] if text else []
+
+    def standing_warnings(self) -> list[str]:
+        """What is so as long as nobody changes the configuration, or Klipper."""
+        extra = self.tracker.status_of(NAMESPACE)
+        inexact = [APPROXIMATE] if extra.get("approximate") is True else []
+        return [*self.warnings, *inexact]
 
     def _register(self) -> None:
         server = self.server

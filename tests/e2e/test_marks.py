@@ -331,6 +331,8 @@ def test_a_klippy_that_looks_different_is_followed_from_behind(tmp_path: Path) -
         printer.power_on(moonraker=False, wait=False)
         watch = Watch(printer)
         samples = watch.print(job, "other.gcode")
+        log = (printer.data / "logs" / "klippy.log").read_text()
+    assert "the saved place is approximate" in log
     shutil.rmtree(tree.root)
     assert watch.status["power_loss_recovery"]["approximate"] is True
     assert watch.status["power_loss_recovery"]["trouble"] == ""

@@ -167,6 +167,15 @@ async def test_what_should_be_known_is_in_the_offer_and_in_the_status(
     assert said(printer, cold) and said(printer, trusted)
 
 
+async def test_a_place_that_is_only_approximate_is_said_to_be(
+    configure: Configure, printer: Bench
+) -> None:
+    printer.klippy.status["power_loss_recovery"]["approximate"] = True
+    await configure()
+    (inexact,) = printer.plr.status()["warnings"]
+    assert "the saved place is approximate" in inexact
+
+
 async def test_while_klippy_is_away_nothing_is_shown(configure: Configure) -> None:
     printer = await configure()
     await printer.event("klippy_shutdown")

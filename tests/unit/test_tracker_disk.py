@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -208,6 +209,29 @@ async def test_a_journal_that_is_lost_while_it_prints(
             (folder / "new").rename(path)
         await printer.saves_newer()
         assert printer.told == []
+
+
+class Failing(Disk):
+    """A card that takes writes and then cannot keep them."""
+
+    broken = False
+
+    def fdatasync(self, fd: int) -> None:  # type: ignore[override]
+        if self.broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.fdatasync(fd)
+
+
+async def test_a_card_with_io_errors(tmp_path: Path) -> None:
+    disk = Failing()
+    async with printing(tmp_path, tmp_path / "journal", disk) as printer:
+        await printer.saves_newer()
+        before = printer.tracker.pending
+        disk.broken = True
+        await printer.troubled("I/O error")
+        assert printer.tracker.pending == before, "nothing is said to be saved"
+        disk.broken = False
+        await printer.healed()
 
 
 class Stalling(Disk):
