@@ -148,9 +148,14 @@ class PowerLossRecovery:
         self.eventloop.create_task(self._attend())
 
     async def _attend(self) -> None:
+        apis = self.klippy_apis
         try:
-            config = await self.klippy_apis.query_objects(
-                {"configfile": ["settings"], "bed_mesh": ["profiles"]}
+            # At once: klippy answers every quarter of a second.
+            config, status = await asyncio.gather(
+                apis.query_objects(
+                    {"configfile": ["settings"], "bed_mesh": ["profiles"]}
+                ),
+                apis.subscribe_objects(SUBSCRIPTION, self._handle_update),
             )
             settings = config["configfile"]["settings"]
             section = settings.get(NAMESPACE)
@@ -160,22 +165,21 @@ class PowerLossRecovery:
                 )
                 return
             self.tracker.configure(Settings.from_klippy(section))
-            self.subscription = {**SUBSCRIPTION, **{
-                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
-            }}  # fmt: skip
-            status = await self.klippy_apis.subscribe_objects(
-                self.subscription, self._handle_update
-            )
             await self.tracker.klippy_ready(status)
+            self.last_error = ""
+            state = status.get("print_stats", {}).get("state")
+            idle = state not in ("printing", "paused")
+            process = self.server.get_klippy_info().get("process_id")
+            await self.witness.came_back(process, idle)
+            self.attendant.klippy_ready(settings, config)
+            boards: dict[str, list[str] | None] = {
+                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
+            }
+            self.subscription = {**SUBSCRIPTION, **boards}
+            await apis.subscribe_objects(boards)
         except self.server.error as e:
             self.set_error(f"klippy did not answer: {e}")
             return
-        self.last_error = ""
-        state = status.get("print_stats", {}).get("state")
-        idle = state not in ("printing", "paused")
-        process = self.server.get_klippy_info().get("process_id")
-        await self.witness.came_back(process, idle)
-        self.attendant.klippy_ready(settings, config)
         await self.calibration.klippy_ready(self._z_homing(), settings, idle)
         await self.outages.klippy_ready(idle)
         self.changed()

@@ -7,12 +7,12 @@
 Needs what the e2e tests need: PLR_KLIPPER_PATH, or scripts/test's environment.
 
 Per line: klippy without a board prints a file as fast as it can, again and again,
-one with and one without the extra by turns in the order ABBA, some 20,000 lines each;
-its status is read as Moonraker reads it. Then the same with two new processes, whose
-memory is laid out otherwise. Over a print: two virtual printers print the same file
-in real time side by side, one of them without anything of ours. CPU time is the
-processes' own; what counts is the median of the pairs. Exit status 1 if a figure is
-missed.
+one with and one without the extra by turns in the order ABBA, some 20,000 lines each.
+Nobody reads its status meanwhile: a second of this is twenty minutes of printing. Then
+the same with two new processes, whose memory is laid out otherwise. Over a print: two
+virtual printers print the same file in real time side by side, one of them without
+anything of ours. CPU time is the processes' own; what counts is the median of the
+pairs. Exit status 1 if a figure is missed.
 """
 from __future__ import annotations
 

@@ -69,8 +69,8 @@ class FakeServer:
         self.folder = folder
         self.update: Any = None
 
-    async def subscribe(self, wanted: Any, callback: Any) -> dict[str, Any]:
-        self.update = callback
+    async def subscribe(self, wanted: Any, callback: Any = None) -> dict[str, Any]:
+        self.update = callback or self.update
         return await self.klippy.query(wanted)
 
     @property

@@ -124,8 +124,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "collections", "contextlib", "json", "logging", "math", "re", "sys",
-    "time",
+    "binascii", "bisect", "collections", "contextlib", "json", "logging", "math", "re",
+    "sys", "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}
@@ -209,6 +209,6 @@ def test_the_extra_catches_no_bare_exception(path: Path) -> None:
 
 def test_marks_never_flush_the_queue() -> None:
     """Flushing between two lines of a print costs a stop on the part."""
-    for name in ("marks.py", "snapshot.py"):
+    for name in ("marks.py", "dispatch.py", "timeline.py", "snapshot.py"):
         found = attributes(ast.parse((EXTRA / name).read_text()))
         assert not {word for word in found if "flush" in word}
