@@ -5,9 +5,13 @@
 #
 # The virtual SD card looks 'run_script' up for each line.  Most lines are
 # plain, and klippy takes some 30 us for one on a fast host: what is done here
-# for each of them must stay far below 1 us.  All else is the slow way.
+# for each of them must stay far below 1 us.  Next come commands that are known
+# to change a part of the state only.  All else is the slow way.
+
+from . import snapshot
 
 PLAIN = frozenset(['G1 ', 'G0 '])
+PARTS = snapshot.PARTS_OF_COMMAND
 COMMENT_OR_BLANK = ';'
 # What klippy's own run_script mentions:
 #     with self.mutex:
@@ -53,11 +57,15 @@ class SdDispatch:
         note_error = self._marks.note_error
         note_time = segment.times.append
         note = segment.note_line_of(gcode_move)
+        note_change = self._marks.note_change
         queue = lookahead.queue
         def run_plain(script):
+            parts = None
             if script[:3] not in PLAIN and script[:1] not in COMMENT_OR_BLANK:
-                run_slowly(script)
-                return
+                parts = PARTS.get(script.split(' ', 1)[0])
+                if not parts:
+                    run_slowly(script)
+                    return
             try:
                 with mutex:
                     process([script], False)
@@ -71,6 +79,9 @@ class SdDispatch:
             except Exception:
                 # Nothing is left in the queue
                 note_line(script)
+                return
+            if parts is not None:
+                note_change(segment, parts)
         self.run_script = run_plain
 
 class NoMutex:

@@ -108,6 +108,15 @@ class Marks:
         self._guarded(self._note_error)
     def note_line(self, line):
         self._guarded(self._note_line, line)
+    def note_change(self, segment, parts):
+        """The last line of a segment has changed these parts of the state."""
+        self._guarded(self._note_change, segment, parts)
+    def _note_change(self, segment, parts):
+        gm = self.gcode_move
+        self.snapshot.refresh(parts, self.reactor.monotonic())
+        segment.note_change(
+            self.snapshot.state, gm.base_position[:4], gm.extrude_factor)
+        self._seen = self._coordinates()
     def _note_error(self):
         self._bad_run = self.sd.work_timer
         self._close()

@@ -12,6 +12,7 @@ from . import counter, fraction
 
 # How far back an executed mark can be found: a lost board is noticed late.
 PAST_SECONDS = 20.
+STRAIGHT = ('G1 ', 'G0 ')
 FEED_WORD = re.compile(r'F\s*([-+]?[0-9.]+)')
 
 # 'position' is the G-code position (x, y, z, e) at which the line starts,
@@ -25,14 +26,14 @@ Mark = collections.namedtuple('Mark', (
 class Segment:
     """A mark, and the plain lines that were run after it.
 
-    A plain line is a straight move or a comment; it changes coordinates and
-    the feed rate, but nothing else.  Place 0 is the mark, place i that after
-    i plain lines.
+    A plain line is a straight move or a comment; it changes where the nozzle
+    is and the feed rate, but nothing else.  Place 0 is the mark, place i that
+    after i plain lines.
     """
     def __init__(self, mark, base, extrude_factor, high_water):
         self.mark = mark
-        self.base = base
-        self.extrude_factor = extrude_factor
+        # Places, and since there the state, G-code origin and extrude factor
+        self.changes = [(0, mark.state, base, extrude_factor)]
         self.high_water = high_water
         # When the motors have done what is before the mark; None as long as
         # that waits in the lookahead queue
@@ -50,6 +51,9 @@ class Segment:
         if getattr(gcode_move, 'move_transform', self) is None:
             return note
         return lambda line: note(line + (gcode_move.last_position[:],))
+    def note_change(self, state, base, extrude_factor):
+        """What the last line has changed; it is not a plain one."""
+        self.changes.append((len(self.lines), state, base, extrude_factor))
     def raw_position(self, count):
         """x, y, z, e after so many lines."""
         return list(self.lines[count - 1][-1][:4])
@@ -61,6 +65,8 @@ class Segment:
                    + [line[-1][3] for line in self.lines[:count]])
     def speed(self, count):
         for line in reversed(self.lines[:count]):
+            if line[0][:3] not in STRAIGHT:
+                continue
             found = FEED_WORD.findall(line[0].split(';')[0].upper())
             if found:
                 return float(found[-1])
@@ -70,16 +76,19 @@ class Segment:
         if not place:
             return self.mark
         line, motors = self.lines[place - 1][:2]
-        base, raw = self.base, self.raw_position(place)
+        raw = self.raw_position(place)
+        state, base, extrude_factor = [
+            change[1:] for change in self.changes if change[0] <= place][-1]
         return self.mark._replace(
             file_position=(self.mark.file_position
                            + counter.num_bytes(self.text(place))),
             position=(raw[0] - base[0], raw[1] - base[1], raw[2] - base[2],
-                      (raw[3] - base[3]) / self.extrude_factor),
+                      (raw[3] - base[3]) / extrude_factor),
             motors=tuple(motors[:3]),
             speed=self.speed(place),
             retracted=self.highest(place) - raw[3],
-            shape=fraction.STRAIGHT if line[:1] in 'Gg' and line else None)
+            shape=fraction.STRAIGHT if line[:3] in STRAIGHT else None,
+            state=state)
     def heights(self, place):
         """Z of the motors at the ends of the lines after a place."""
         return [line[1][2] for line in self.lines[place:]]

@@ -67,7 +67,7 @@ class AutoResume:
 
     def _handle_gcode(self, script: str) -> None:
         """Somebody uses the printer."""
-        if self.ends is None or script.startswith("PLR_"):
+        if self.ends is None or script.startswith(("PLR_", "_PLR_")):
             return
         if script not in self.attendant.bed.scripts:
             self.stop_asked()
@@ -123,6 +123,7 @@ class AutoResume:
         return unattended.resume(settings, now.record, self.attendant.scene(now))
 
     async def _wait_clock(self, pending: Pending) -> str:
+        await self.attendant.bed_read()
         until = time.monotonic() + CLOCK_TIMEOUT
         while True:
             why = self._refusal(pending)

@@ -140,7 +140,7 @@ def test_a_hook_before_the_homing_of_z_is_named(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("kind", "said"), [
-    ("throws", "restart_gcode: the brush is missing"),
+    ("throws", "the brush is missing"),
     ("goes into the part", "restart_gcode: the nozzle would go to X125.0 Y125.0 Z0.1"),
     ("deceives klippy", "into the part"),
     ("homes into the part", "G28 would home Z"),

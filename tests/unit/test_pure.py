@@ -20,8 +20,9 @@ PURE = [
     "objections.py", "prompts.py", "purge.py",
     "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
-    "calibration.py", "meta_info.py", "hooks.py", "answers.py", "endpoints.py",
-    "interruption.py", "reading.py", "doubts.py", "dialogs.py", "unattended.py",
+    "calibration.py", "variables_copy.py", "meta_info.py", "hooks.py", "answers.py",
+    "endpoints.py", "interruption.py", "reading.py", "doubts.py", "dialogs.py",
+    "unattended.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.

@@ -65,8 +65,17 @@ class Klippy:
         self.marks = marks.Marks(self, 0.25, SimpleNamespace(at=lambda _: {}))
         m = self.marks
         m.sd = m.toolhead = m.gcode_move = m.mcu = m.motors = self
-        m.snapshot = SimpleNamespace(state=STATE, refresh=lambda *_: None)
+        self.accel = 0.0
+        m.snapshot = SimpleNamespace(state=STATE, refresh=self._refresh)
         m._hook(self)
+
+    def _refresh(self, parts: tuple[str, ...], eventtime: float) -> None:
+        state = self.marks.snapshot.state
+        if "limits" in parts:
+            state = dict(state, limits={"max_accel": self.accel})
+        if "coordinates" in parts:
+            state = dict(state, coordinates={"extrude_factor": self.extrude_factor})
+        self.marks.snapshot.state = state
 
     # What a printer object offers
 
@@ -125,6 +134,8 @@ class Klippy:
             self.flush()
         elif word == "G92":
             self.base_position[3] = self.last_position[3] - values["E"]
+        elif word == "M204":
+            self.accel = values.get("S", 1.0)
         elif word == "M221":
             self.extrude_factor = values["S"] / 100
         elif word in ("G1", "G0"):
@@ -178,7 +189,7 @@ lines = st.one_of(
     moves, moves, moves, moves,
     st.sampled_from([
         "; größer – 测试", "", ";", "   ", "G92 E0", "M221 S90", "M204 S500", "MACRO",
-        "M400", "g1 x5", "G1X7 E1",
+        "M204 S90", "M221 S110", "M204", "M400", "g1 x5", "G1X7 E1",
     ]),
 )  # fmt: skip
 steps = st.one_of(
@@ -230,6 +241,19 @@ def test_plain_lines_do_go_the_fast_way() -> None:
     klippy.marks._tick(0.0)
     klippy.line("G1 X0")
     assert len(klippy.marks.timeline.segments) == 2
+
+
+def test_so_do_commands_that_change_one_part() -> None:
+    klippy = Klippy(True)
+    for n in range(1, 50):
+        klippy.line(f"G1 X{n} E1 F{n}")
+        klippy.line(f"M204 S{n}")
+        klippy.line("G92 E0")
+    (first,) = klippy.marks.timeline.segments
+    klippy.flush()
+    mark = klippy.status(1.01)[0]
+    assert mark["state"]["limits"] == {"max_accel": 10}
+    assert mark["speed"] == 10 and mark["position"][3] == 0
 
 
 def test_what_others_do_is_noticed_at_once() -> None:
