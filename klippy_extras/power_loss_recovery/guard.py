@@ -36,10 +36,12 @@ class Guard:
         self.began = self._counts()
         self.original = self.kin.check_move
         self.kin.check_move = self._check_move
+        self.homing = self._replace_homing(self._home)
     def release(self):
         """The same as correct(), and all moves are allowed again."""
         self.kin.check_move = self.original
         self.original = None
+        self._replace_homing(self.homing)
         return self.correct()
     def correct(self):
         """Make klippy's position the true one; returns why it cannot be."""
@@ -68,6 +70,24 @@ class Guard:
         self.debug("a hook has shifted klippy's position by %s: put right"
                    % (', '.join(['%.3f' % (d,) for d in shift]),))
         return ""
+    # Homing Z downwards would be refused as a move, too, but then klippy
+    # switches the motors off
+    def _replace_homing(self, handler):
+        gcode = self.printer.lookup_object('gcode')
+        before = gcode.register_command('G28', None)
+        if handler is not None:
+            gcode.register_command('G28', handler)
+        return before
+    def _home(self, gcmd):
+        axes = [a for a in 'XYZ' if gcmd.get(a, None) is not None]
+        if 'Z' in (axes or 'XYZ') and not self._homes_up():
+            raise gcmd.error(
+                "G28 would home Z, down into the part or the bed beside it. Z"
+                " is known: home with G28 X Y.")
+        self.homing(gcmd)
+    def _homes_up(self):
+        rails = getattr(self.kin, 'rails', [])
+        return len(rails) > 2 and rails[2].get_homing_info().positive_dir
     # What changes what is known
     def stand_by(self):
         """Z is being measured, upwards."""

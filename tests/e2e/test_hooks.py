@@ -143,7 +143,7 @@ def test_a_hook_before_the_homing_of_z_is_named(bench: Bench) -> None:
     ("throws", "the brush is missing"),
     ("goes into the part", "restart_gcode: the nozzle would go to X125.0 Y125.0 Z0.1"),
     ("deceives klippy", "into the part"),
-    ("homes into the part", "into the part"),
+    ("homes into the part", "G28 would home Z"),
 ])  # fmt: skip
 def test_a_hook_that_fails_is_named_and_all_is_safe(
     bench: Bench, kind: str, said: str

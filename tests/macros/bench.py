@@ -24,13 +24,13 @@ class MacroError(Exception):
     """klippy's gcode.error and config_error."""
 
 
-def klippys_own() -> ModuleType:
-    """gcode_macro.py of the tree under test."""
+def klippys_own(name: str = "extras/gcode_macro.py") -> ModuleType:
+    """A file of the klippy under test that can be loaded alone."""
     tree = os.environ.get("PLR_KLIPPER_PATH")
     if not tree:
         pytest.skip("needs a Klipper: run scripts/test")
-    path = Path(tree) / "klippy" / "extras" / "gcode_macro.py"
-    spec = importlib.util.spec_from_file_location("klippys_gcode_macro", path)
+    path = Path(tree) / "klippy" / name
+    spec = importlib.util.spec_from_file_location("klippys_own", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:

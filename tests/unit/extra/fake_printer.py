@@ -150,9 +150,12 @@ class Printer:
     def is_shutdown(self) -> bool:
         return self.shut_down
 
-    def _register(self, name: str, handler: Any, desc: str = "") -> None:
+    def _register(self, name: str, handler: Any, desc: str = "") -> Any:
+        if handler is None:
+            return self.commands.pop(name, None)
         assert name not in self.commands
         self.commands[name], self.help[name] = handler, desc
+        return None
 
     def _call_remote(self, method: str, **params: Any) -> None:
         if not self.moonraker:

@@ -43,6 +43,7 @@ class Machine(Printer):
     def __init__(self, **hooks: str) -> None:
         super().__init__()
         self.steppers = [Stepper(axis) for axis in "xyz"]
+        self.rails: list[Any] = []
         self.homed = "xyz"
         self.checked = 0
         self.objects["toolhead"] = self
@@ -50,6 +51,8 @@ class Machine(Printer):
         self.hooks = Hooks(Config(self, hooks), self.said.append)
         self.place(125.0, 20.0, 30.0)
         self.scripts.clear()
+        self.homed_by: list[str] = []
+        self.commands["G28"] = lambda gcmd: self.homed_by.append(str(gcmd.params))
 
     # toolhead and kinematics
     def get_kinematics(self) -> Any:
@@ -267,6 +270,27 @@ def test_after_motors_that_were_off_nothing_is_believed() -> None:
     with pytest.raises(CommandError, match="motors were switched off"):
         run(made)
     assert made.homed == ""
+
+
+def test_z_is_not_homed_down_by_a_hook() -> None:
+    made = machine(hook=lambda m: m.run("G28 X=0 Y=0"))
+    homing = made.commands["G28"]
+    run(made)
+    assert len(made.homed_by) == 1
+    for line in ("G28", "G28 Z=0", "G28 X=0 Z=0"):
+        made.at["HOOK"] = lambda line=line: made.run(line)
+        with pytest.raises(CommandError, match="restart_gcode: G28 would home Z"):
+            run(made)
+    assert len(made.homed_by) == 1 and made.homed == "xyz"
+    assert made.commands["G28"] is homing
+
+
+def test_a_machine_that_homes_z_at_the_top_may() -> None:
+    made = machine(hook=lambda m: m.run("G28"))
+    up = SimpleNamespace(positive_dir=True)
+    made.rails = [SimpleNamespace(get_homing_info=lambda: up)] * 3
+    run(made)
+    assert len(made.homed_by) == 1
 
 
 class Filament:
