@@ -230,11 +230,8 @@ class PowerLossRecovery:
     # Telling people
 
     def tell(self, text: str) -> None:
-        self._console(prompts.console([f"Power loss recovery: {text}"]))
-
-    def _console(self, text: str) -> None:
-        for line in text.split("\n"):
-            self.server.send_event("server:gcode_response", line)
+        line = prompts.console([f"Power loss recovery: {text}"])
+        self.server.send_event("server:gcode_response", line)
 
     def set_error(self, text: str) -> None:
         self.last_error = text
@@ -247,14 +244,7 @@ class PowerLossRecovery:
         self.server.send_event("plr:plr_status_changed", self.status())
 
     def state(self) -> str:
-        if self.resumer.task is not None:
-            return "resuming"
-        if self.tracker.printing is not None:
-            return "printing"
-        if self.tracker.ending:
-            # Over, but a power cut now would bring it back.
-            return "ending"
-        return "idle" if self.tracker.pending is None else "interrupted"
+        return overview.state(self)
 
     def status(self) -> answers.Status:
         return overview.build(self, time.time())

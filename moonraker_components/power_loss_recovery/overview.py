@@ -13,9 +13,22 @@ if TYPE_CHECKING:
 SECTION = "power_loss_recovery"
 
 
+def state(component: PowerLossRecovery) -> str:
+    """One of answers.STATES."""
+    tracker = component.tracker
+    if component.resumer.task is not None:
+        return "resuming"
+    if tracker.printing is not None:
+        return "printing"
+    if tracker.ending:
+        # Over, but a power cut now would bring it back.
+        return "ending"
+    return "idle" if tracker.pending is None else "interrupted"
+
+
 def build(component: PowerLossRecovery, now: float) -> answers.Status:
     """`now`: seconds since the epoch."""
-    tracker, state = component.tracker, component.state()
+    tracker, now_is = component.tracker, state(component)
     z_homing = tracker.status_of(SECTION).get("z_homing") or {}
     pending, printing = tracker.pending, tracker.printing
     record: answers.Place | None = None
@@ -28,8 +41,8 @@ def build(component: PowerLossRecovery, now: float) -> answers.Status:
             pending.job, pending.record, now, tracker.boot_id, bed
         )
     return {
-        "state": state,
-        "meaning": answers.STATES[state],
+        "state": now_is,
+        "meaning": answers.STATES[now_is],
         "enabled": tracker.enabled,
         "record": record,
         "calibration": prompts.calibration(
