@@ -119,7 +119,7 @@ class PowerLossRecovery:
             'stopped': self.stop.mark,
             'approximate': self.marks.is_approximate,
             'power_loss': self.power_pin.get_status(),
-            'pending_marks': len(self.marks.queue),
+            'pending_marks': self.marks.pending(),
             'z_homing': self.z_homing.get_status(),
             'z_motors': z_motors,
         }

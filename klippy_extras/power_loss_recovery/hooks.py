@@ -70,25 +70,30 @@ class Hooks:
         finally:
             problem = self.guard.release()
             if not self.printer.is_shutdown():
-                for stepper, was in held:
-                    stepper.sync_to_extruder(was)
+                self._let_go(held)
                 run_script("RESTORE_GCODE_STATE NAME=" + STATE)
         if problem:
             raise self.printer.command_error(problem)
 
     def _hold_filament(self):
-        """Until they are synchronized again the extruders stand still."""
-        curtime = self.printer.get_reactor().monotonic()
+        """Until they are let go again the extruders stand still.
+
+        Returns [(stepper, extruder that it moves with, what klippy calls it)].
+        """
         held = []
-        for _name, obj in self.printer.lookup_objects():
+        for name, obj in self.printer.lookup_objects():
             stepper = getattr(obj, 'extruder_stepper', None)
-            if stepper is None:
+            if stepper is None or stepper.stepper.get_trapq() is None:
                 continue
-            was = stepper.get_status(curtime).get('motion_queue')
-            if was:
-                stepper.sync_to_extruder('')
-                held.append((stepper, was))
+            # Klippy has None for an extruder that moves with itself
+            was = stepper.motion_queue
+            stepper.sync_to_extruder('')
+            held.append((stepper, was or name, was))
         return held
+    def _let_go(self, held):
+        for stepper, extruder, was in held:
+            stepper.sync_to_extruder(extruder)
+            stepper.motion_queue = was
 
 def part_of(gcmd):
     """PART_Z and PART: (top of what is printed, its box in X and Y), of the

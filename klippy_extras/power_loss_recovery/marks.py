@@ -4,71 +4,19 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 #
 # The virtual SD card hands each line of the file to the G-code dispatcher.
-# A proxy of that dispatcher notes, after each line, the offset of the next
-# line; a lookahead callback tells the print time at which the motion of all
-# lines before that offset ends.  A mark is executed once the motors have
-# passed that time.  Nothing is ever flushed: with an empty lookahead queue
-# the time is known already, and a callback would cost a stall.
-import collections, logging
+# What stands in front of that (dispatch.py) notes, after each line, the offset
+# of the next line; a lookahead callback tells the print time at which the
+# motion of all lines before that offset ends.  A mark is executed once the
+# motors have passed that time (timeline.py).  Nothing is ever flushed: with
+# an empty lookahead queue the time is known already, and a callback would cost
+# a stall.
+import logging
 
-from . import fraction, motors, snapshot
+from . import counter, dispatch, fraction, motors, snapshot, timeline
 
 # Shaped and pressure-advanced motion ends a little after the planned one.
 MOTION_MARGIN = .050
-# How far back an executed mark can be found: a lost board is noticed late.
-PAST_SECONDS = 20.
 IGNORED_WORDS = ('', ';')
-
-# 'position' is the G-code position (x, y, z, e) at which the line starts,
-# 'motors' that of the motors (x, y, z); 'retracted' is how far the filament
-# is pulled back, in mm; 'speed' is the last F, in mm/min; 'shape' is that of
-# the line before.
-Mark = collections.namedtuple('Mark', (
-    'file_position', 'position', 'motors', 'speed', 'retracted', 'shape',
-    'file_path', 'state', 'job'))
-
-# Stands in front of the G-code dispatcher, for the virtual SD card only
-class DispatchProxy:
-    def __init__(self, dispatch, marks):
-        self._dispatch = dispatch
-        self._marks = marks
-    def __getattr__(self, name):
-        return getattr(self._dispatch, name)
-    def run_script(self, script):
-        self._marks.note_start()
-        try:
-            self._dispatch.run_script(script)
-        except Exception:
-            self._marks.note_error()
-            raise
-        self._marks.note_line(script)
-
-# Our own count of bytes: klippy counts characters up to v0.12
-class FileCounter:
-    def __init__(self):
-        self.position = self._expected = 0
-        self._run = None
-    def begin(self, sd):
-        """Byte offset of the line that is about to be run."""
-        run = sd.work_timer
-        if sd.file_position != self._expected or run is not self._run:
-            # Started, resumed or moved by M26: klippy seeks to this byte,
-            # be it a count of characters
-            self.position = self._expected = sd.file_position
-            self._run = run
-        return self.position
-    def advance(self, sd, line):
-        """Byte offset of the line after 'line', which has just been run."""
-        num_bytes = len(line.encode('utf-8', 'surrogateescape')) + 1
-        following = sd.next_file_position
-        step = following - self._expected
-        if step == num_bytes or step == len(line) + 1:
-            self.position += num_bytes
-        else:
-            # The line itself asked for another place (SDCARD_LOOP)
-            self.position = following
-        self._expected = following
-        return self.position
 
 class Marks:
     def __init__(self, printer, mark_interval, z_phase):
@@ -78,21 +26,21 @@ class Marks:
         self.mark_interval = mark_interval
         self.motors = motors.Motors(printer)
         self.sd = self.toolhead = self.gcode_move = self.mcu = None
-        self.snapshot = None
+        self.snapshot = self.dispatch = self._lookahead = None
         self.job = 0
         self.failed = ""
         self.is_approximate = self.is_shutdown = False
         self._extruder_name = 'extruder'
         self._forget()
     def _forget(self):
-        # Entries are [print time or None while in the lookahead queue, mark].
-        # Callbacks of the old file may still come: into its own entries.
-        self.queue = collections.deque()
-        self.past = collections.deque()
-        self.counter = FileCounter()
+        # Callbacks of the old file may still come: into its own segments
+        self.timeline = timeline.Timeline()
+        self.counter = counter.FileCounter()
         self.high_water = {}
+        self._open = None
         self._next_refresh = 0.
         self._noted = self._seen = self._bad_run = None
+        self._look_again()
     # Attachment to klippy; every way in from klippy is guarded
     def attach(self):
         """Hook the virtual SD card.  Raises if klippy looks different."""
@@ -106,11 +54,29 @@ class Marks:
         if all([hasattr(sd, name) for name in (
                 'gcode', 'work_timer', 'current_file', 'file_position',
                 'next_file_position')]):
-            sd.gcode = DispatchProxy(sd.gcode, self)
+            self._hook(sd)
             return
         self.is_approximate = True
         sd.get_status(self.reactor.monotonic())['file_position']
         self.reactor.register_timer(self._sample, self.reactor.NOW)
+    def _hook(self, sd):
+        others = sd.gcode
+        sd.gcode = self.dispatch = dispatch.SdDispatch(others, self)
+        self._lookahead = getattr(
+            self.toolhead, 'lookahead', getattr(
+                self.toolhead, 'move_queue', None))
+        dispatch.watch_others(self.printer, others, self._others_run)
+        self.reactor.register_timer(self._tick, self.reactor.NOW)
+    def _look_again(self):
+        """Take the next line the slow way."""
+        if self.dispatch is not None:
+            self.dispatch.look_again()
+    def _tick(self, eventtime):
+        self._look_again()
+        return eventtime + self.mark_interval
+    def _others_run(self):
+        self._next_refresh = 0.
+        self._look_again()
     def note_reset(self):
         """Another file was loaded, or none."""
         self.job += 1
@@ -123,6 +89,8 @@ class Marks:
     def note_shutdown(self):
         # The SD loop finishes its line and queues more: no longer true
         self.is_shutdown = True
+        self.timeline.freeze()
+        self._look_again()
     def _guarded(self, note, *args):
         if self.failed or self.is_shutdown:
             return
@@ -131,6 +99,7 @@ class Marks:
         except Exception:
             logging.exception("power_loss_recovery: mark")
             self.failed = "internal error while marking, see klippy.log"
+            self._look_again()
     def note_start(self):
         self._guarded(self._note_start)
     def note_error(self):
@@ -139,9 +108,31 @@ class Marks:
         self._guarded(self._note_error)
     def note_line(self, line):
         self._guarded(self._note_line, line)
+    def note_change(self, segment, parts):
+        """The last line of a segment has changed these parts of the state."""
+        self._guarded(self._note_change, segment, parts)
+    def _note_change(self, segment, parts):
+        gm = self.gcode_move
+        self.snapshot.refresh(parts, self.reactor.monotonic())
+        segment.note_change(
+            self.snapshot.state, gm.base_position[:4], gm.extrude_factor)
+        self._seen = self._coordinates()
     def _note_error(self):
         self._bad_run = self.sd.work_timer
+        self._close()
+    def _close(self):
+        """What the open segment has is noted, and the next line is slow."""
+        segment, self._open = self._open, None
+        if segment is not None and segment.lines:
+            self._noted = self.counter.advance_plain(
+                segment.text(None), self.sd.file_position)
+            count = len(segment.lines)
+            self._seen = (segment.raw_position(count),) + self._seen[1:]
+            self.high_water[self._extruder_name] = segment.highest(None)
+        if self.dispatch is not None:
+            self.dispatch.go_slowly()
     def _note_start(self):
+        self._close()
         if self.sd.work_timer is self._bad_run:
             return
         file_position = self.counter.begin(self.sd)
@@ -151,31 +142,39 @@ class Marks:
         # Moved by M26, or something else has moved between two lines
         self._next_refresh = 0.
         self._append(file_position, None, '')
+        self._open = None
     def _note_line(self, line):
         run = self.sd.work_timer
         if run is self._bad_run or self.sd.current_file is None:
             return
+        self._close()
+        file_position = self.counter.advance(line, self.sd.next_file_position)
         word = first_word(line)
-        shape = fraction.shape_of(word, line)
-        self._append(self.counter.advance(self.sd, line), shape, word)
+        self._append(file_position, fraction.shape_of(word, line), word)
+        way = self.dispatch
+        if (way is not None and not way.is_asked
+            and dispatch.can_follow(self._lookahead)):
+            way.follow(self._open, self._lookahead, self.gcode_move)
     def _append(self, file_position, shape, word):
         eventtime = self.reactor.monotonic()
         self._refresh_state(word, shape, eventtime)
         mark = self._make_mark(
             file_position, shape, self.sd.current_file.name)
-        self._enqueue(mark, eventtime)
+        self._open = self._enqueue(mark, eventtime)
         self._noted = file_position
         self._seen = self._coordinates()
     def _enqueue(self, mark, eventtime):
+        gm = self.gcode_move
+        segment = timeline.Segment(
+            mark, gm.base_position[:4], gm.extrude_factor,
+            self.high_water[self._extruder_name])
         print_time, est, is_empty = self.toolhead.check_busy(eventtime)
+        self.timeline.add(segment, est)
         if is_empty:
-            self.queue.append([max(print_time, est), mark])
-            return
-        entry = [None, mark]
-        self.queue.append(entry)
-        def note_time(print_time):
-            entry[0] = print_time
-        self.toolhead.register_lookahead_callback(note_time)
+            segment.note_time(max(print_time, est))
+        else:
+            self.toolhead.register_lookahead_callback(segment.note_time)
+        return segment
     def _sample(self, eventtime):
         self._guarded(self._note_sample, eventtime)
         return eventtime + self.mark_interval
@@ -213,36 +212,17 @@ class Marks:
         name = self._extruder_name
         high = max(self.high_water.get(name, raw[3]), raw[3])
         self.high_water[name] = high
-        return Mark(file_position, position,
+        return timeline.Mark(file_position, position,
                     tuple(self.toolhead.get_position()[:3]),
                     gm.speed / gm.speed_factor, high - raw[3], shape,
                     file_path, self.snapshot.state, self.job)
     # The executed mark
-    def _head_time(self):
-        """When the line that is being executed ends, as far as known."""
-        for print_time, _mark in self.queue:
-            if print_time is not None:
-                return print_time
-        return None
-    def _advance(self, print_time):
-        """The mark that is executed at this time, be it a past one."""
-        queue, past = self.queue, self.past
-        while queue:
-            head_time = self._head_time()
-            if head_time is None or head_time > print_time:
-                break
-            past.append([head_time, queue.popleft()[1]])
-        while past and past[-1][0] > print_time:
-            queue.appendleft(past.pop())
-        while len(past) > 1 and past[1][0] < print_time - PAST_SECONDS:
-            past.popleft()
-        return past[-1] if past else None
-    def _fraction(self, entry, position, print_time):
+    def _fraction(self, began, mark, position, print_time):
         """How much of the line at the mark is laid: 0 up to less than 1."""
-        if not self.queue:
+        found = self.timeline.following()
+        if found is None:
             return 0.
-        began, mark = entry
-        following = self.queue[0][1]
+        ends, following = found
         before, after = mark.state, following.state
         if before['coordinates'] != after['coordinates']:
             return 0.
@@ -252,7 +232,6 @@ class Marks:
                       - following.motors[i] + mark.motors[i])
             if abs(astray) > fraction.MAX_ASTRAY:
                 return 0.
-        ends = self._head_time()
         is_late = ends is not None and print_time > (began + ends) / 2.
         return fraction.done(following.shape, mark.motors, following.motors,
                              position, is_late)
@@ -261,32 +240,28 @@ class Marks:
 
         At the ends of lines: a macro's own Z moves count while they run.
         """
-        heights = [mark.motors[2] for _pt, mark in self.queue]
+        heights = self.timeline.heights_to_come()
         heights += [z, self.toolhead.get_position()[2]]
         return [min(heights), max(heights)]
-    def _newest_handed_over(self, entry):
-        for newer in reversed(self.queue):
-            if newer[0] is not None:
-                entry = newer
-                break
-        return {'file_position': entry[1].file_position,
-                'print_time': entry[0]}
     def get_status(self, eventtime):
         """The newest executed mark, as plain values; None before the first."""
         if self.is_shutdown or self.toolhead is None:
             return None
         # What a silent board was sent since then may never have moved
-        print_time = self.motors.alive_until(
-            self.mcu.estimated_print_time(eventtime)) - MOTION_MARGIN
+        alive = self.motors.alive_until(
+            self.mcu.estimated_print_time(eventtime))
+        # A board that has just started has no time before its zero
+        print_time = max(alive - MOTION_MARGIN, 0.)
         return self._describe(print_time, self.motors.position(print_time))
     def _describe(self, print_time, position):
-        entry = self._advance(print_time)
-        if entry is None:
+        found = self.timeline.advance(print_time)
+        if found is None:
             return None
-        mark = entry[1]
+        began, mark = found
+        newest_time, newest = self.timeline.newest_known()
         return {
             'file_position': mark.file_position,
-            'fraction': self._fraction(entry, position, print_time),
+            'fraction': self._fraction(began, mark, position, print_time),
             'toolhead_z': position[2],
             'z_range': self._z_range(position[2]),
             'z_phases': self.z_phase.at(print_time),
@@ -296,10 +271,14 @@ class Marks:
             'retracted': mark.retracted,
             'file_path': mark.file_path,
             'print_time': print_time,
-            'queued': self._newest_handed_over(entry),
+            'queued': {'file_position': newest.file_position,
+                       'print_time': newest_time},
             'job': mark.job,
             'state': mark.state,
         }
+    def pending(self):
+        """How many lines are queued that the motors have not come to."""
+        return self.timeline.pending()
     def stopped(self, earliest, latest, position):
         """The last mark of all; None if nothing was executed.
 
@@ -308,7 +287,7 @@ class Marks:
         that the motors had reached at most.
         """
         print_time = earliest - MOTION_MARGIN
-        reached = self._advance(latest)
+        reached = self.timeline.advance(latest)
         mark = self._describe(print_time, self.motors.position(print_time))
         if mark is not None:
             z = position[2]

@@ -37,7 +37,11 @@ class Snapshot:
         lookup = printer.lookup_object
         self.gcode_move = lookup('gcode_move')
         self.toolhead = lookup('toolhead')
-        self.heaters = lookup('heaters', None)
+        self.kinematics = self.toolhead.get_kinematics()
+        heaters = lookup('heaters', None)
+        self.heaters = [] if heaters is None else [
+            (name, heaters.lookup_heater(name.split()[-1]))
+            for name in heaters.get_status(0.)['available_heaters']]
         self.fans = [(name, obj) for module in ('fan', 'fan_generic')
                      for name, obj in printer.lookup_objects(module)]
         self.extruders = [(name, obj) for name, obj
@@ -74,26 +78,22 @@ class Snapshot:
         eventtime = self.printer.get_reactor().monotonic()
         return self.print_stats.get_status(eventtime).get('info') or {}
     def _coordinates(self, eventtime):
-        st = self.gcode_move.get_status(eventtime)
+        # As gcode_move.get_status() has it, which is asked for at each G92
+        # and costs four times as much
         gm = self.gcode_move
         return {
-            'absolute_coordinates': st['absolute_coordinates'],
-            'absolute_extrude': st['absolute_extrude'],
-            'speed_factor': st['speed_factor'],
-            'extrude_factor': st['extrude_factor'],
-            'homing_origin': list(st['homing_origin'][:3]),
-            'homed_axes': self.toolhead.get_status(eventtime)['homed_axes'],
+            'absolute_coordinates': gm.absolute_coord,
+            'absolute_extrude': gm.absolute_extrude,
+            'speed_factor': gm.speed_factor * 60.,
+            'extrude_factor': gm.extrude_factor,
+            'homing_origin': gm.homing_position[:3],
+            'homed_axes': self.kinematics.get_status(eventtime)['homed_axes'],
             # What G92 has set for X, Y and Z
             'g92': [gm.base_position[i] - gm.homing_position[i]
-                    for i in range(3)],
+                    for i in (0, 1, 2)],
         }
     def _heaters(self, eventtime):
-        if self.heaters is None:
-            return {}
-        return {name: self.heaters.lookup_heater(
-                    name.split()[-1]).get_status(eventtime)['target']
-                for name in self.heaters.get_status(
-                    eventtime)['available_heaters']}
+        return {name: heater.target_temp for name, heater in self.heaters}
     def _fans(self, eventtime):
         return {name: obj.get_status(eventtime)['speed']
                 for name, obj in self.fans}

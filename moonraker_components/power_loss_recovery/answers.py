@@ -135,8 +135,9 @@ class Status(Waiting):
 
 class Resume(TypedDict):
     """steps: titles, in order.  z: "measured"; "estimate" and "bound" in mm, where the
-    nozzle is believed to stand and how wrong that can be.  warnings may be fewer than
-    a dry run's: the file is read while the machine heats."""
+    nozzle is believed to stand and how wrong that can be (None: nobody knows), and
+    "apart", as in rotor.Rest.  warnings may be fewer than a dry run's: the file is
+    read while the machine heats."""
 
     steps: list[str]
     warnings: list[str]
@@ -184,7 +185,7 @@ class Outage(TypedDict):
     layers: int | None
     z: float
     percent: float
-    interruption: Any
+    interruption: Interruption | None
     ended: str
     ended_at: float | None
 

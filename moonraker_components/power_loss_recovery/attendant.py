@@ -7,6 +7,7 @@ each time that klippy gets ready: nothing is shown while klippy is not.
 """
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .component import PowerLossRecovery
 
 RUNNING = ("printing", "paused")
+SENSOR_TIMEOUT = 5.0
+SENSOR_PERIOD = 0.1
 
 
 class Attendant:
@@ -115,11 +118,10 @@ class Attendant:
     def scene(self, pending: Pending) -> Scene:
         tracker, record = self.tracker, pending.record
         off = time.time() - record.saved_at
-        temperature = tracker.status_of("heater_bed").get("temperature")
         return Scene(
             interruption=self.witness.of(pending),
             off=off if off >= 0 else None,
-            bed=None if temperature is None else float(temperature),
+            bed=reading.temperature(tracker.status_of("heater_bed")),
             measures_z=reading.measures_z(tracker.extra, tracker.settings),
             mesh_profiles=self.mesh_profiles,
             aside=pending.aside,
@@ -133,6 +135,28 @@ class Attendant:
         ))  # fmt: skip
         self.bed.begin(pending)
         self.auto.begin(pending)
+        if not self._bed_is_read():
+            self.component.eventloop.create_task(self._show_again(pending))
+
+    def _bed_is_read(self) -> bool:
+        bed = self.tracker.status_of("heater_bed")
+        return not bed or reading.temperature(bed) is not None
+
+    async def bed_read(self) -> None:
+        """Until the bed's temperature is known: the sensor is read a moment after
+        klippy is ready."""
+        for _ in range(round(SENSOR_TIMEOUT / SENSOR_PERIOD)):
+            if self._bed_is_read():
+                return
+            await asyncio.sleep(SENSOR_PERIOD)
+
+    async def _show_again(self, pending: Pending) -> None:
+        """Now that it is known whether the bed has cooled."""
+        await self.bed_read()
+        same = self._asked == pending.job_id and self.auto.ends is None
+        if same and self.offer.stands and self.tracker.pending is not None:
+            self.show(self.tracker.pending)
+            self.component.changed()
 
     def show(self, pending: Pending, countdown: float = 0.0) -> None:
         scene = self.scene(pending)

@@ -123,6 +123,7 @@ class AutoResume:
         return unattended.resume(settings, now.record, self.attendant.scene(now))
 
     async def _wait_clock(self, pending: Pending) -> str:
+        await self.attendant.bed_read()
         until = time.monotonic() + CLOCK_TIMEOUT
         while True:
             why = self._refusal(pending)

@@ -94,11 +94,13 @@ class Calibration:
 @dataclass(frozen=True)
 class Mended:
     """data: what the file is to be.  kept: other variables that could be read.
-    lost: names, or what is left of them, of those that could not."""
+    older: those that were taken as they were earlier.  lost: names, or what is left
+    of them, of those that are nowhere."""
 
     data: bytes
     kept: tuple[str, ...]
     lost: tuple[str, ...]
+    older: tuple[str, ...] = ()
 
 
 def parse(data: bytes) -> dict[str, Any]:
@@ -117,8 +119,10 @@ def parse(data: bytes) -> dict[str, Any]:
         raise ValueError(str(e)) from e
 
 
-def mend(data: bytes, copy: Calibration) -> Mended:
-    """A file for klippy: the calibration, and each line of `data` that can be read.
+def mend(
+    data: bytes, ours: Mapping[str, Any], older: Mapping[str, Any] | None = None
+) -> Mended:
+    """A file for klippy: `ours`, each line of `data` that can be read, and `older`.
 
     A last line without its end is not used: half a number is a number, too.
     """
@@ -130,12 +134,13 @@ def mend(data: bytes, copy: Calibration) -> Mended:
         found.update(read)
         if not read and not re.fullmatch(rb"\s*([#;].*|\[Variables\]\s*)?", line):
             lost.append(_name(line))
-    kept = {n: v for n, v in found.items() if n not in copy.variables}
-    wanted = {**kept, **copy.variables}
+    kept = {n: v for n, v in found.items() if n not in ours}
+    wanted = {**(older or {}), **kept, **ours}
     out = _file(wanted)
     if parse(out) != wanted:
         raise ValueError("what could be read of it cannot be written again")
-    return Mended(out, tuple(kept), tuple(n for n in lost if n not in wanted))
+    taken = tuple(n for n in wanted if n not in kept and n not in ours)
+    return Mended(out, tuple(kept), tuple(n for n in lost if n not in wanted), taken)
 
 
 def _variable(line: bytes) -> dict[str, Any]:

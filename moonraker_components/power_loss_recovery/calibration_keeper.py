@@ -1,6 +1,7 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""Keeps the second copy of the Z calibration, and gives it back when it is needed.
+"""Keeps second copies of the Z calibration and of klippy's variables, and gives them
+back when they are needed.
 
 Whether a calibration fits the machine is for klippy to say: it is asked when it is
 ready and nothing prints.  When it does not even start, its file is mended first.
@@ -8,33 +9,40 @@ ready and nothing prints.  When it does not even start, its file is mended first
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import calibration_file
-from .calibration import UNREADABLE, Calibration, CalibrationError
+from .calibration import UNREADABLE, Calibration, CalibrationError, Mended
+from .variables_copy import VariablesCopy
 
 if TYPE_CHECKING:
     from .component import PowerLossRecovery
 
 NAME = "z_calibration"
+VARIABLES = "klipper_variables"
 STORED = (
     "The Z calibration is stored, and a second copy of it: it survives a power loss."
 )
 
 
 class CalibrationKeeper:
-    """folder: where the second copy is.  copy: what is in it."""
+    """folder: where the second copies are.  copy, older: what is in them."""
 
-    def __init__(self, component: PowerLossRecovery, folder: Path) -> None:
+    def __init__(
+        self, component: PowerLossRecovery, folder: Path, boot_id: str
+    ) -> None:
         self.component = component
         self.server = component.server
         self.in_thread = component.eventloop.run_in_thread
         self.klippy_apis = component.klippy_apis
         self.path = str(folder / NAME)
         self.copy: Calibration | None = None
+        self.older_path, self.boot_id = str(folder / VARIABLES), boot_id
+        self.older: VariablesCopy | None = None
         self.variables_path = ""
         self._writing = asyncio.Lock()
 
@@ -46,6 +54,12 @@ class CalibrationKeeper:
                 f"The second copy of the Z calibration cannot be used: {e}. Another is"
                 " made from what Klipper has."
             )
+        try:
+            self.older = await self.in_thread(
+                calibration_file.read_variables, self.older_path
+            )
+        except (OSError, CalibrationError) as e:
+            logging.info(f"power_loss_recovery: {self.older_path}: {e}")
 
     def holds(self, z_homing: Mapping[str, Any], path: str | None = None) -> bool:
         """Whether the copy is of klippy's calibration, and of this file."""
@@ -64,6 +78,8 @@ class CalibrationKeeper:
         settings: `configfile.settings`.
         """
         self.variables_path = _variables_path(settings)
+        if idle and await self._variables_restored():
+            return
         when = z_homing.get("calibration_time")
         calibrated, copy = z_homing.get("calibrated"), self.copy
         try:
@@ -91,11 +107,12 @@ class CalibrationKeeper:
 
     async def klippy_failed(self, message: str) -> None:
         """klippy does not start.  If it is for its variables, they are mended."""
-        if UNREADABLE not in message or self.copy is None:
+        copy, older = self.copy, self.older
+        path = copy.path if copy is not None else older.path if older else ""
+        if UNREADABLE not in message or not path:
             return
-        path = self.copy.path
         try:
-            done = await self.in_thread(calibration_file.mend_variables, self.copy)
+            done = await self.in_thread(calibration_file.mend_variables, copy, older)
         except (OSError, ValueError) as e:
             self.component.tell(
                 f"Klipper does not start because it cannot read {path}, and this could"
@@ -104,15 +121,49 @@ class CalibrationKeeper:
             return
         if done is None:
             return
-        mended, aside = done
+        ours = ", the Z calibration from its second copy" if copy is not None else ""
+        await self._restart(
+            f"{path} could not be read, as after a power loss, and Klipper did not"
+            f" start. It is written again{ours}", *done
+        )  # fmt: skip
+
+    async def _variables_restored(self) -> bool:
+        """After a boot: whether klippy restarts with variables that it had lost.
+
+        Else a copy is made of those that it has.
+        """
+        older, path = self.older, self.variables_path
+        if not path:
+            return False
+        lives = older is not None and older.boot_id == self.boot_id
+        try:
+            if older is not None and older.path == path and not lives:
+                done = await self.in_thread(
+                    calibration_file.mend_variables, None, older, None, True
+                )
+                # klippy never takes a variable away
+                if done is not None:
+                    await self._restart(
+                        f"{path} had lost variables, as in a power loss. It is written"
+                        " again", *done
+                    )  # fmt: skip
+                    return True
+            self.older = await self.in_thread(
+                calibration_file.keep_variables, self.older_path, path,
+                self.boot_id, older,
+            )  # fmt: skip
+        except (OSError, ValueError) as e:
+            logging.info(f"power_loss_recovery: copy of {path}: {e}")
+        return False
+
+    async def _restart(self, what: str, mended: Mended, aside: str) -> None:
         lost = f" Lost: {', '.join(mended.lost)}." if mended.lost else ""
         self.component.tell(
-            f"{path} could not be read, as after a power loss, and Klipper did not"
-            " start. It is written again: the Z calibration from its second copy, and"
-            f" {len(mended.kept)} other variables as they were.{lost} The broken file"
-            f" is kept as {os.path.basename(aside)}. Klipper restarts now."
+            f"{what}, {len(mended.kept)} other variables as they were and"
+            f" {len(mended.older)} as they were when Klipper last started.{lost} What"
+            f" was there is kept as {os.path.basename(aside)}. Klipper restarts now."
         )
-        # It had not come as far as its motors and heaters: this is one more boot.
+        # No print can run: this is one more boot.
         try:
             await self.klippy_apis.do_restart("RESTART")
         except self.server.error as e:

@@ -82,7 +82,7 @@ class PowerLossRecovery:
         )
         self.witness = Witness(self.tracker)
         self.resumer = Resumer(self, gcodes, folder)
-        self.calibration = CalibrationKeeper(self, folder)
+        self.calibration = CalibrationKeeper(self, folder, self.tracker.boot_id)
         self.attendant = Attendant(self)
         self.outages = OutageKeeper(self)
         self.worker: asyncio.Task[None] | None = None

@@ -40,6 +40,15 @@ class Parameter:
     high: float = 0.0
     choices: tuple[str, ...] = ()
 
+    @property
+    def allowed(self) -> str:
+        """In words, as errors and the documentation say it."""
+        if self.kind == "bool":
+            return "true or false"
+        if self.kind == "choice":
+            return f"{', '.join(self.choices[:-1])} or {self.choices[-1]}"
+        return f"{self.low:.0f} to {self.high:.0f}"
+
     def value(self, raw: Any) -> Any:
         """`raw` checked and converted; raises BadRequest."""
         if self.kind == "bool":
@@ -48,12 +57,11 @@ class Parameter:
                 return raw
             if isinstance(raw, str) and raw.lower() in words:
                 return words[raw.lower()]
-            raise BadRequest(f"{self.name} is {_shown(raw)}: expected true or false")
+            raise BadRequest(f"{self.name} is {_shown(raw)}: expected {self.allowed}")
         if self.kind == "choice":
             if isinstance(raw, str) and raw in self.choices:
                 return raw
-            some = ", ".join(self.choices)
-            raise BadRequest(f"{self.name} is {_shown(raw)}: expected one of {some}")
+            raise BadRequest(f"{self.name} is {_shown(raw)}: expected {self.allowed}")
         return self._number(raw)
 
     def _number(self, raw: Any) -> float:
@@ -67,8 +75,7 @@ class Parameter:
         if not good or not self.low <= value <= self.high:
             what = "a whole number" if whole else "a number"
             raise BadRequest(
-                f"{self.name} is {_shown(raw)}: expected {what} from {self.low:.0f} to"
-                f" {self.high:.0f}"
+                f"{self.name} is {_shown(raw)}: expected {what} from {self.allowed}"
             )
         return value if whole else float(value)
 
@@ -111,7 +118,7 @@ class Endpoint:
 PLACES = (
     Parameter("layer", "int", "resume at this layer, counted from 1", 1, 1_000_000),
     Parameter("z", "float", "resume at the layer of this height, mm", 0, 10_000),
-    Parameter("position", "int", "resume at this byte of the file", 0, 10**15),
+    Parameter("position", "int", "resume at this byte of the file", 0, 10**12),
 )
 ENDPOINTS = (
     Endpoint("status", "GET", answers.Status, "what is saved, and what goes on"),

@@ -64,10 +64,8 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             found.append(
                 "The Z+ switches are not calibrated (PLR_Z_HOME MODE=CALIBRATE)."
             )
-        apart = "" if stands.apart is None else APART.format(stands.apart)
-        doubt = f" (in doubt by {stands.bound:.2f} mm{apart})"
         found.append(
-            f"Z is taken from the record{doubt if stands.bound else ''}, not measured."
+            f"Z is taken from the record{_doubt(stands)}, not measured."
             " If the gantry or the bed has moved since, the nozzle will be at the wrong"
             " height."
         )
@@ -90,3 +88,12 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
         if name not in facts.objects:
             found.append(f"[{name}] was at {target:.0f} °C and is not there now.")
     return found
+
+
+def _doubt(stands: rotor.Rest) -> str:
+    if stands.bound is None:
+        return " (in doubt by what its motors turned when they got power again)"
+    if not stands.bound:
+        return ""
+    apart = "" if stands.apart is None else APART.format(stands.apart)
+    return f" (in doubt by {stands.bound:.2f} mm{apart})"

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, get_type_hints
 
-from .answers import Outage, Saving
+from .answers import Interruption, Outage, Saving
 from .lineage import Pending
 from .prompts import percent
 
@@ -64,8 +64,8 @@ class Outages:
         return last["saved_at"] != pending.record.saved_at
 
     async def found(
-        self, pending: Pending, lost_s: float | None, interruption: Any,
-        history_job: str,
+        self, pending: Pending, lost_s: float | None,
+        interruption: Interruption | None, history_job: str,
     ) -> None:  # fmt: skip
         """history_job: used for the first outage of a print."""
         record, now = pending.record, self.clock()

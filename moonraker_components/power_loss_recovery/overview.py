@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import answers, prompts
+from . import answers, prompts, reading
 
 if TYPE_CHECKING:
     from .component import PowerLossRecovery
@@ -23,7 +23,7 @@ def build(component: PowerLossRecovery, now: float) -> answers.Status:
     if pending is not None and (
         printing is None or printing.job_id == pending.job_id
     ):
-        bed = tracker.status_of("heater_bed").get("temperature")
+        bed = reading.temperature(tracker.status_of("heater_bed"))
         record = prompts.details(
             pending.job, pending.record, now, tracker.boot_id, bed
         )

@@ -19,6 +19,11 @@ def power_fails(extra: Mapping[str, Any]) -> bool:
     return (extra.get("power_loss") or {}).get("lost") is True
 
 
+def temperature(heater: Mapping[str, Any]) -> float | None:
+    """klippy says 0.0 until it has read the sensor."""
+    return heater.get("temperature") or None
+
+
 def measures_z(extra: Mapping[str, Any], settings: Settings) -> bool:
     """Whether a resume would find Z on the Z+ switches."""
     calibrated = (extra.get("z_homing") or {}).get("calibrated", False)

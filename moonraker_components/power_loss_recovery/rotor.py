@@ -44,14 +44,15 @@ class Motor:
 class Rest:
     """z: of the highest motor, mm.  below: how far each stands below that.
 
-    bound: how wrong any of it can be, mm, as long as nothing else moved the machine.
+    bound: how wrong any of it can be, mm, as long as nothing else moved the machine;
+    None: nobody knows.
     apart: not None where a phase was counted: then `bound` holds only if the board was
     always switched on and restarted together with the drivers; else this does, mm.
     """
 
     z: float
     below: Mapping[str, float]
-    bound: float
+    bound: float | None
     apart: float | None = None
 
 
@@ -67,7 +68,8 @@ def rest(
     phases: at `z`.
     """
     if not motors:
-        return Rest(z, {}, z_range[1] - z)
+        # Those that move Z move X as well (CoreXZ)
+        return Rest(z, {}, None)
     places = {
         name: _place(z, z_range, phases.get(name), motor)
         for name, motor in motors.items()

@@ -233,10 +233,40 @@ plr_bootstrap() {
     if command -v flock >/dev/null; then exec 9>&-; fi
 }
 
-# Takes --klipper PATH out of the arguments and makes it KLIPPER_PATH; PLR_ARGS
-# is what is left. Whatever follows -- is left alone.
+# Makes PLR_OTHER_PYTHON: that Moonraker from PyPI with the libraries it asks for,
+# and the versions of the test tools that the lock file names.
+plr_other_moonraker() {  # version
+    local version=$1 dir started=$SECONDS
+    case $version in
+        '' | *[!0-9.]*) plr_die 2 "--moonraker $version: expected a version" ;;
+    esac
+    dir=$PLR_CACHE/moonraker-$version
+    export PLR_OTHER_PYTHON=$dir/bin/python
+    plr_lock
+    if ! plr_is_current "$dir/plr-stamp" "$PLR_OTHER_PYTHON" \
+        "$PLR_LIB/requirements-test.txt"; then
+        : >"$PLR_LOG"
+        plr_say "making .cache/moonraker-$version (downloads packages)"
+        rm -rf "$dir"
+        plr_logged "create $dir" "$(plr_find_python)" -m venv "$dir"
+        sed -n 's/^\(\(pytest\|hypothesis\)[a-z-]*==[^\\]*\)\\$/\1/p' \
+            "$PLR_LIB/requirements-test.txt" >"$dir/tools.txt"
+        plr_logged "install Moonraker $version" "$PLR_OTHER_PYTHON" -m pip install \
+            "moonraker==$version" pytest pytest-asyncio pytest-xdist hypothesis \
+            -c "$dir/tools.txt"
+        plr_stamp "$PLR_OTHER_PYTHON" "$PLR_LIB/requirements-test.txt" \
+            >"$dir/plr-stamp"
+        plr_say "made .cache/moonraker-$version in $((SECONDS - started)) s"
+    fi
+    if command -v flock >/dev/null; then exec 9>&-; fi
+}
+
+# Takes --klipper PATH out of the arguments and makes it KLIPPER_PATH, likewise
+# --moonraker VERSION, which becomes PLR_MOONRAKER_VERSION; PLR_ARGS is what is
+# left. Whatever follows -- is left alone.
 plr_split_klipper() {  # arguments...
     PLR_ARGS=()
+    PLR_MOONRAKER_VERSION=
     while [ $# -gt 0 ]; do
         case $1 in
             --klipper)
@@ -245,6 +275,12 @@ plr_split_klipper() {  # arguments...
                 shift
                 ;;
             --klipper=*) KLIPPER_PATH=${1#*=} ;;
+            --moonraker)
+                [ $# -gt 1 ] || plr_die 2 "--moonraker needs a version"
+                PLR_MOONRAKER_VERSION=$2
+                shift
+                ;;
+            --moonraker=*) PLR_MOONRAKER_VERSION=${1#*=} ;;
             --)
                 PLR_ARGS+=("$@")
                 return

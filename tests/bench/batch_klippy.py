@@ -10,20 +10,25 @@ import subprocess
 import tempfile
 import time
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from tests.virtual_printer.klippy_api import Klippy
-from tests.virtual_printer.klippy_tree import REPO, prepare
-from tests.virtual_printer.mcu import DICTIONARY
+from tests.virtual_printer.klippy_tree import REPO, KlippyTree, prepare
+from tests.virtual_printer.mcu_core import DICTIONARY
 from tests.virtual_printer.printer import PrinterError
 from tests.virtual_printer.variants import VORON_24
 
-# A way to have all steps made: the next print would have to do it.
+# A way to have all steps made: the next print would have to do it.  And a second of
+# this clock is twenty minutes of printing: settings are looked at more often.
 MORE_CONFIG = "\n[force_move]\nenable_force_move: True\n"
+OURS = "\n[power_loss_recovery]\nmark_interval: 0.05\n"
 FLUSH = "SET_KINEMATIC_POSITION X=100 Y=100 Z=100"
-PERIOD = 0.25  # s between two looks at the status, as Moonraker's subscription
+WATCHED = Path(__file__).with_name("watched_klippy.py")
+PERIOD = 0.05  # s between two looks whether it is over
 TIMEOUT = 600.0
 
 
@@ -45,18 +50,43 @@ def thread_seconds(pid: int) -> float:
     return sum(int(path.read_text().split()[0]) for path in threads) / 1e9
 
 
+@dataclass(frozen=True)
+class WatchedTree(KlippyTree):
+    """count: have the lookahead queue watched.  clock: "own" or "following"; see
+    watched_klippy.py."""
+
+    count: bool
+    clock: str
+
+    def command(self) -> list[str]:
+        klippy = self.root / "klippy"
+        folder, package, start = self.root, "klippy.", "klippy"
+        if (klippy / "printer.py").exists():
+            start = "printer"
+        elif not self.is_package:
+            folder, package = klippy, ""
+        python, count = super().command()[0], "count" if self.count else "no"
+        return [python, str(WATCHED), str(folder), package, start, count, self.clock]
+
+
+def watched(count: bool = True, clock: str = "own") -> WatchedTree:
+    tree = prepare()
+    return WatchedTree(tree.root, tree.name, tree.is_package, count, clock)
+
+
 class BatchKlippy:
     """A klippy whose board is a file; what it would send goes nowhere."""
 
-    def __init__(self, gcode: Path, extra: bool) -> None:
+    def __init__(self, gcode: Path, extra: bool, count: bool = False) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="plr-batch-"))
         self.uds = self.root / "klippy.sock"
         self.name = "bench.gcode"
+        self.extra = extra
         (self.root / "gcodes").mkdir()
         shutil.copyfile(gcode, self.root / "gcodes" / self.name)
         (self.root / "printer.cfg").write_text(self._config(extra))
         (self.root / "dict").write_bytes(zlib.decompress(DICTIONARY.blob))
-        tree = prepare()
+        tree = watched(count, "following")
         with open(self.root / "out", "wb") as out:
             self.process = subprocess.Popen(
                 [*tree.command(), str(self.root / "printer.cfg"),
@@ -94,22 +124,33 @@ class BatchKlippy:
             ("VARIABLES", str(self.root / "variables.cfg")),
         ):
             text = text.replace("{" + key + "}", value)
-        return (text if extra else without_extra(text)) + MORE_CONFIG
+        return (text + OURS if extra else without_extra(text)) + MORE_CONFIG
 
-    def print_cpu(self) -> float:
-        """Print the file once, to the last step; returns seconds of CPU."""
-        names = ["print_stats", "virtual_sdcard"]
-        if "power_loss_recovery" in self.api.request("objects/list")["objects"]:
-            names.append("power_loss_recovery")
+    def print_cpu(self, asked: Sequence[str] = ()) -> float:
+        """Print the file once, to the last step; returns seconds of CPU.
+
+        asked: objects whose status is asked for all the time.
+        """
         before = thread_seconds(self.process.pid)
         self.api.gcode(f"SDCARD_PRINT_FILE FILENAME={self.name}")
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
-            stats = self.api.objects(*names)["print_stats"]
+            stats = self.api.objects("print_stats", *asked)["print_stats"]
             if stats["state"] == "complete":
                 self.api.gcode(FLUSH)
-                return thread_seconds(self.process.pid) - before
+                took = thread_seconds(self.process.pid) - before
+                self._check()
+                return took
             if stats["state"] not in ("printing", "standby"):
                 raise PrinterError(f"the print ended: {stats}")
             time.sleep(PERIOD)
         raise PrinterError(f"not printed within {TIMEOUT:.0f} s")
+
+    def _check(self) -> None:
+        """Ours, if it is there, has followed the print to its last moves."""
+        if not self.extra:
+            return
+        ours = self.api.objects("power_loss_recovery")["power_loss_recovery"]
+        mark, size = ours["mark"], (self.root / "gcodes" / self.name).stat().st_size
+        if ours["trouble"] or not mark or mark["file_position"] < size * 0.9:
+            raise PrinterError(f"the extra does not follow the print: {ours}")

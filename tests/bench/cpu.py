@@ -7,12 +7,14 @@
 Needs what the e2e tests need: PLR_KLIPPER_PATH, or scripts/test's environment.
 
 Per line: klippy without a board prints a file as fast as it can, again and again,
-one with and one without the extra by turns in the order ABBA, some 20,000 lines each;
-its status is read as Moonraker reads it. Then the same with two new processes, whose
-memory is laid out otherwise. Over a print: two virtual printers print the same file
-in real time side by side, one of them without anything of ours. CPU time is the
-processes' own; what counts is the median of the pairs. Exit status 1 if a figure is
-missed.
+one with and one without the extra by turns in the order ABBA. Nobody reads its status
+meanwhile: a second of this is twenty minutes of printing. A start counts with the
+cheapest print of each of the two, because others at work only ever make one dearer;
+then the same again with two new processes, whose memory is laid out otherwise, and
+what counts is the median of the starts. Over a print: two virtual printers print the
+same file in real time side by side, one of them without anything of ours; what counts
+is the median of the pairs. CPU time is the processes' own. Exit status 1 if a figure
+is missed.
 """
 from __future__ import annotations
 
@@ -33,23 +35,24 @@ from tests.virtual_printer.printer import VirtualPrinter
 from .batch_klippy import BatchKlippy, cpu_seconds, without_extra
 
 FILE = REPO / "tests" / "data" / "ps250_cube_absE.gcode"
-LINES = 20_000
+LINES, LEAST_PRINTS = 20_000, 6  # in a start
 MIN_RATIO, MAX_KLIPPY, MAX_MOONRAKER = 0.98, 0.01, 0.02
 PART = parts.Part(size=60, layers=20, long_line=0)
 
 
-def line_pairs(file: Path) -> list[tuple[float, float]]:
-    """(without, with): klippy's microseconds of CPU for one line, print by print."""
+def line_costs(file: Path) -> tuple[float, float]:
+    """(without, with): klippy's microseconds of CPU for one line, at the cheapest."""
     lines = file.read_bytes().count(b"\n")
     found = []
     with BatchKlippy(file, False) as without, BatchKlippy(file, True) as ours:
         for klippy in (without, ours):
             klippy.print_cpu()  # fills caches
-        for number in range(-(-LINES // lines)):
+        for number in range(max(-(-LINES // lines), LEAST_PRINTS)):
             order = (without, ours) if number % 2 == 0 else (ours, without)
             took = {klippy: klippy.print_cpu() / lines * 1e6 for klippy in order}
             found.append((took[without], took[ours]))
-    return found
+    cheapest = [min(column) for column in zip(*found, strict=True)]
+    return cheapest[0], cheapest[1]
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def main() -> int:
     print(f"klippy: {prepare().name}\n")
     good = True
     if args.starts:
-        starts = [line_pairs(args.file) for _ in range(args.starts)]
+        starts = [line_costs(args.file) for _ in range(args.starts)]
         good = report_lines(starts) and good
     if args.prints:
         with tempfile.TemporaryDirectory(prefix="plr-cpu-") as folder:
@@ -120,15 +123,14 @@ def main() -> int:
     return 0 if good else 1
 
 
-def report_lines(starts: Sequence[Sequence[tuple[float, float]]]) -> bool:
+def report_lines(starts: Sequence[tuple[float, float]]) -> bool:
     print("| klippy, CPU per line | us, without | us, with | without / with |")
     print("|---|---|---|---|")
-    everything = [pair for pairs in starts for pair in pairs]
-    rows = [(f"start {n}", pairs) for n, pairs in enumerate(starts, 1)]
-    for name, pairs in [*rows, ("all", everything)]:
-        without, ours = (median(column) for column in zip(*pairs, strict=True))
-        ratio = median(a / b for a, b in pairs)
-        print(f"| {name} | {without:.1f} | {ours:.1f} | {ratio:.3f} |")
+    ratio = median(without / ours for without, ours in starts)
+    for number, (without, ours) in enumerate(starts, 1):
+        row = f"| start {number} | {without:.1f} | {ours:.1f} |"
+        print(f"{row} {without / ours:.3f} |")
+    print(f"| median | | | {ratio:.3f} |")
     print(f"\nasked: at least {MIN_RATIO}\n")
     return ratio >= MIN_RATIO
 

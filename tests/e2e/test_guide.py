@@ -152,6 +152,27 @@ def test_its_commands_answer(printer: VirtualPrinter, command: str, said: str) -
     assert [line for line in answers(printer, command) if said in line]
 
 
+@pytest.mark.parametrize(("button", "said"), [
+    ("DISABLE_POWER_LOSS_RECOVERY", "no longer saved"),
+    ("SHOW_INTERRUPTED_PRINT", "Saving is off"),
+    ("ENABLE_POWER_LOSS_RECOVERY", "Prints are saved"),
+    ("SAVE_PRINT_NOW", "nothing is being printed"),
+    ("DISCARD_INTERRUPTED_PRINT", "no interrupted print"),
+    ("RESUME_INTERRUPTED_PRINT", "no interrupted print"),
+    ("RESUME_INTERRUPTED_PRINT LAYER=3", "no interrupted print"),
+    ("RESUME_INTERRUPTED_PRINT LAYER=3 Z=1", "LAYER and Z: give one of"),
+    ("CHOOSE_WHERE_TO_RESUME", "PLR_RESUME_FROM: "),
+])  # fmt: skip
+def test_the_shipped_buttons_answer(
+    printer: VirtualPrinter, button: str, said: str
+) -> None:
+    try:
+        lines = answers(printer, button)
+    except PrinterError as e:
+        lines = [str(e)]
+    assert [line for line in lines if said in line]
+
+
 def test_a_mesh_that_was_never_stored_survives_a_power_cut(
     printer: VirtualPrinter,
 ) -> None:

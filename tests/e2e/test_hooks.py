@@ -7,17 +7,17 @@ they are written, until a hook lets it through. Then the oracle looks at the par
 """
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.virtual_printer import oracle, outage, parts
 from tests.virtual_printer.klippy_tree import REPO, prepare
-from tests.virtual_printer.printer import PrinterError, VirtualPrinter
+from tests.virtual_printer.printer import VirtualPrinter
 from tests.virtual_printer.trace import Session
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -93,12 +93,17 @@ class Bench:
             self.printer.gcode(
                 f"SET_GCODE_VARIABLE MACRO={macro} VARIABLE=kind VALUE=\"'{kind}'\""
             )
-        with pytest.raises(PrinterError) as e:
-            outage.resume(self.printer)
-        time.sleep(1.0)
-        return str(e.value)
+        self.printer.post("/server/plr/resume")
+        status = self.printer.wait("the resume to end", self.ended, 400)
+        assert status["state"] == "interrupted"
+        return status["last_error"]
 
-    def check_safe(self) -> None:
+    def ended(self) -> Any:
+        status = self.printer.get("/server/plr/status")
+        return None if status["state"] == "resuming" else status
+
+    def check_safe(self, doubt: float = 0.05) -> None:
+        """doubt: of klippy's Z, mm; the gantry has sagged until it is measured."""
         printer = self.printer
         heaters = printer.objects("extruder", "heater_bed", "toolhead")
         assert heaters["extruder"]["target"] == heaters["heater_bed"]["target"] == 0
@@ -107,7 +112,7 @@ class Bench:
         assert printer.get("/server/plr/status")["state"] == "interrupted"
         if "z" in heaters["toolhead"]["homed_axes"]:
             believed = heaters["toolhead"]["position"][:3]
-            assert believed == pytest.approx(state["nozzle"], abs=0.3)
+            assert believed == pytest.approx(state["nozzle"], abs=doubt)
 
 
 @pytest.fixture(scope="module")
@@ -131,11 +136,11 @@ def bench(part: Path) -> Iterator[Bench]:
 def test_a_hook_before_the_homing_of_z_is_named(bench: Bench) -> None:
     why = bench.try_to_resume(BEFORE="throws")
     assert "before_resume_gcode: Move out of range" in why
-    bench.check_safe()
+    bench.check_safe(doubt=2.0)
 
 
 @pytest.mark.parametrize(("kind", "said"), [
-    ("throws", "restart_gcode: the brush is missing"),
+    ("throws", "the brush is missing"),
     ("goes into the part", "restart_gcode: the nozzle would go to X125.0 Y125.0 Z0.1"),
     ("deceives klippy", "into the part"),
     ("homes into the part", "into the part"),
@@ -163,7 +168,8 @@ def test_after_all_that_the_part_comes_out_whole(bench: Bench, part: Path) -> No
             "SET_GCODE_VARIABLE MACRO=AT_RESTART VARIABLE=kind"
             " VALUE=\"'leaves a mess'\""
         )
-        outage.resume(bench.printer)
+        bench.printer.post("/server/plr/resume")
+        assert bench.printer.wait("the resume", bench.ended, 400)["last_error"] == ""
         outage.finish(bench.printer)
         undisturbed = whole.result()
     sessions, _ = bench.printer.sessions()

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SEED = 20
 # More at once, and a boot of one can starve another in the middle of homing.
-PRINTERS = 6
+PRINTERS = 5
 RELATIVE = parts.Part(size=20, layers=4, relative_e=True)
 ABSOLUTE = parts.Part(
     size=20, layers=4, relative_e=False, z_hop=0.4, placeholders=True

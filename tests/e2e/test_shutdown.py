@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,79 +12,27 @@ from pathlib import Path
 import pytest
 
 from tests.virtual_printer import mark_watch, oracle, outage, parts
-from tests.virtual_printer.klippy_api import Klippy
-from tests.virtual_printer.mark_watch import Job, Watch
+from tests.virtual_printer.mark_watch import Watch
 from tests.virtual_printer.printer import VirtualPrinter
+from tests.virtual_printer.stop_trial import (
+    Stop,
+    board_fault,
+    emergency_stop,
+    stop_at,
+    unplugged,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SEED = 11
-SPEED = 30.0  # mm/s
 MOST_LOST_S = 0.3
 # A board that has lost its power lived when it last sent a temperature.
 MOST_LOST_SILENT_S = 1.5
 PART = parts.Part(size=16, layers=3, long_line=60)
-Stop = Callable[[VirtualPrinter], object]
 
 
 def m112(printer: VirtualPrinter) -> None:
     printer.post("/printer/emergency_stop")
-
-
-def emergency_stop(printer: VirtualPrinter) -> None:
-    """The same, without Moonraker."""
-    klippy = Klippy(printer)
-    klippy.send("emergency_stop")
-    klippy.close()
-
-
-def board_fault(printer: VirtualPrinter) -> None:
-    printer.machine("shutdown", reason="ADC out of range")
-
-
-def unplugged(printer: VirtualPrinter) -> None:
-    printer.machine("brown_out", usb=True)
-
-
-def long_and_short_lines() -> Job:
-    job = Job(speed=SPEED)
-    job.move(25.0)
-    job.moves(8, 2.0)
-    job.add("; a comment")
-    job.add(f"G2 X{job.x + 20} I10 J0 F{SPEED * 60:.0f}", 20.0, "arc")
-    job.moves(40, 0.5)
-    job.move(60.0)
-    return job
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """x: where the motors stood then; claimed: where the mark says they were."""
-
-    x: float
-    claimed: float
-    exact: bool
-    problems: list[str]
-
-    @property
-    def lost_s(self) -> float:
-        return (self.x - self.claimed) / SPEED
-
-
-def stop_at(watch: Watch, after_s: float, stop: Stop) -> Stopped:
-    """Print, stop that long after the first motion, and compare."""
-    job = long_and_short_lines()
-    mark, x = watch.stop(job, "stop.gcode", after_s, stop)
-    (line,) = [one for one in job.lines if one.offset == mark["file_position"]]
-    share = mark["fraction"]
-    claimed = line.reached(share)
-    wrong = []
-    if claimed > x + mark_watch.EPS:
-        wrong.append(f"byte {line.offset} + {share:.3f}: X {claimed:.3f}, not {x:.3f}")
-    exact = abs(mark["latest"]["print_time"] - mark["print_time"]) < 0.1
-    if exact and abs(mark["live_position"][0] - x) > mark_watch.EPS:
-        wrong.append(f"live_position {mark['live_position']}, not X {x:.3f}")
-    return Stopped(x, claimed, exact, wrong)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from klippy_extras.power_loss_recovery import PowerLossRecovery
+from moonraker_components.power_loss_recovery.answers import STATES
+from moonraker_components.power_loss_recovery.endpoints import (
+    ENDPOINTS,
+    NOTIFICATIONS,
+)
 from tests.unit.extra.fake_printer import Config, Printer
 
 REPO = Path(__file__).resolve().parents[2]
@@ -62,6 +67,18 @@ def _moonraker_options() -> set[str]:
     }  # fmt: skip
 
 
+def _endpoints() -> set[str]:
+    return {f"{e.method} {e.path}" for e in ENDPOINTS}
+
+
+def _parameters() -> set[str]:
+    return {f"`{p.name}`: {p.allowed}" for e in ENDPOINTS for p in e.parameters}
+
+
+def _notifications() -> set[str]:
+    return {f"notify_{name}" for name in NOTIFICATIONS}
+
+
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
@@ -97,13 +114,38 @@ def _documented_options(file: str) -> Callable[[str], set[str]]:
     return find
 
 
+def _in_api(pattern: str) -> Callable[[str], set[str]]:
+    def find(text: str) -> set[str]:
+        return set(re.findall(pattern, section(text, "API"), re.MULTILINE))
+
+    return find
+
+
+def _documented_states(text: str) -> set[str]:
+    sentence = re.search(r"The states are (.*?);", section(text, "API"), re.DOTALL)
+    assert sentence is not None, "README.md does not list the states"
+    return set(re.findall(r"`(\w+)`", sentence[1]))
+
+
+def rows(text: str, heading: str) -> Iterator[str]:
+    yield from re.findall(r"^\| `.*$", section(text, heading), re.MULTILINE)
+
+
 CODED: dict[str, Callable[[], set[str]]] = {
     "commands": _commands,
     "options of printer.cfg": _klippy_options,
     "options of moonraker.conf": _moonraker_options,
+    "endpoints": _endpoints,
+    "parameters of endpoints": _parameters,
+    "notifications": _notifications,
+    "states": lambda: set(STATES),
 }
 DOCUMENTED: dict[str, Callable[[str], set[str]]] = {
     "commands": _documented_commands,
     "options of printer.cfg": _documented_options("printer.cfg"),
     "options of moonraker.conf": _documented_options("moonraker.conf"),
+    "endpoints": _in_api(r"^\| `((?:GET|POST) \S+)`"),
+    "parameters of endpoints": _in_api(r"`\w+`: (?:[\d]+ to \d+|[a-z, ]+ or [a-z]+)"),
+    "notifications": _in_api(r"^\| `(notify_\w+)`"),
+    "states": _documented_states,
 }

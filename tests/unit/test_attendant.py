@@ -42,6 +42,7 @@ def printer(bench: Bench) -> Bench:  # noqa: F811
 def configure(printer: Bench, monkeypatch: pytest.MonkeyPatch) -> Configure:
     """A boot with these options, and a bed that is still warm."""
     monkeypatch.setattr(attendant, "time", SimpleNamespace(time=lambda: BOOT))
+    monkeypatch.setattr(attendant, "SENSOR_PERIOD", 0.01)
     monkeypatch.setattr(auto_resume, "CLOCK_PERIOD", 0.01)
     monkeypatch.setattr(bed_holder, "PERIOD", 0.02)
     monkeypatch.setattr(sequence, "KEEP_AWAKE_PERIOD", 0.05)
@@ -121,6 +122,37 @@ async def test_the_offer_says_why_and_the_announcement_stands_beside(
     assert prompts(printer)[-1] == "// action:prompt_end"
     assert printer.server.entries == []
     assert printer.plr.status()["interruption"] is None
+
+
+async def test_a_bed_that_is_not_read_yet_is_not_taken_for_cold(
+    configure: Configure, printer: Bench
+) -> None:
+    """klippy says 0.0 until it has: the offer does not wait, the doubt follows."""
+    printer.klippy.status["heater_bed"]["temperature"] = 0.0
+    await configure()
+    assert printer.plr.status()["warnings"] == []
+    assert said(printer, "prompt_show") and not said(printer, "without heat")
+    printer.klippy.status["heater_bed"]["temperature"] = 24.0
+    await push(printer)
+    await until(lambda: said(printer, "from 60 to 24 °C"))
+
+
+@pytest.mark.parametrize(("read", "answer"), [
+    (58.0, "The print is resumed by itself in"), (24.0, "the bed has cooled to 24 °C"),
+])  # fmt: skip
+async def test_what_is_done_without_a_yes_waits_for_the_bed_s_sensor(
+    configure: Configure, printer: Bench, read: float, answer: str
+) -> None:
+    printer.klippy.status["heater_bed"]["temperature"] = 0.0
+    await configure(auto_resume="if_bed_warm", auto_resume_countdown=60.0, hold_bed=5.0)
+    await asyncio.sleep(0.03)
+    assert not said(printer, "by itself") and not said(printer, "not kept warm")
+    printer.klippy.status["heater_bed"]["temperature"] = read
+    await push(printer)
+    await until(lambda: said(printer, answer))
+    held = read > 50
+    await until(lambda: said(printer, "not kept warm") != held)
+    assert (printer.plr.status()["hold_bed"] is not None) == held
 
 
 async def test_what_should_be_known_is_in_the_offer_and_in_the_status(

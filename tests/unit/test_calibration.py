@@ -19,6 +19,7 @@ from moonraker_components.power_loss_recovery.calibration import (
     CalibrationError,
 )
 from moonraker_components.power_loss_recovery.journal_file import Disk
+from moonraker_components.power_loss_recovery.variables_copy import VariablesCopy
 
 INFO = {"time": 1700000000, "config": {"Z motors": "stepper_z", "pin": "^!mcu:ZP0"}}
 OURS = {
@@ -140,21 +141,53 @@ def test_a_file_cut_short_at_any_byte_is_readable_and_has_the_calibration(
 def test_torn_sectors_are_survived(noise: bytes, at: int) -> None:
     whole = as_klippy_writes({**OTHERS, **OURS})
     data = whole[:at] + noise + whole[at + len(noise) :]
-    found = calibration.parse(calibration.mend(data, copy()).data)
+    found = calibration.parse(calibration.mend(data, OURS).data)
     assert OURS.items() <= found.items()
     assert all(name.isprintable() for name in found)
 
 
 def test_what_is_lost_is_named() -> None:
     data = b"[Variables]\na = [1, \nb = 2\n\0\0\0\nc = 100%\nd = 50%%\ne = 3"
-    done = calibration.mend(data, copy())
+    done = calibration.mend(data, OURS)
     assert done.lost == ("a", "?", "c", "d", "e")
     assert done.kept == ("b",)
 
 
 def test_a_percent_sign_is_written_as_klippy_reads_it() -> None:
-    done = calibration.mend(b"[Variables]\na = '50%%'\nb = ]\n", copy())
+    done = calibration.mend(b"[Variables]\na = '50%%'\nb = ]\n", OURS)
     assert calibration.parse(done.data)["a"] == "50%"
+
+
+@given(st.integers(0, 400))
+def test_what_a_cut_took_is_taken_as_it_was(at: int) -> None:
+    whole = as_klippy_writes({**OTHERS, "hours": 999})
+    done = calibration.mend(whole[:at], {}, OTHERS)
+    found = calibration.parse(done.data)
+    assert {**found, "hours": 0} == {**OTHERS, "hours": 0}
+    assert found["hours"] in (OTHERS["hours"], 999)
+    assert set(done.kept) | set(done.older) == set(OTHERS)
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{}\n[Variables]\na = 1\n", b"[" * 100_000 + b"\n", b"5\n", b"\xff\n",
+    VariablesCopy("relative", "boot", b"[Variables]\na = 1\n").to_bytes(),
+    VariablesCopy("/new\nline", "boot", b"[Variables]\na = 1\n").to_bytes(),
+    VariablesCopy(PATH, "boot", b"[Variables]\na = ]\n").to_bytes(),
+    VariablesCopy(PATH, "boot", b"").to_bytes(),
+])  # fmt: skip
+def test_a_copy_of_the_variables_that_could_be_anything_is_refused(
+    content: bytes,
+) -> None:
+    with pytest.raises(CalibrationError):
+        VariablesCopy.from_bytes(content)
+
+
+def test_a_copy_of_the_variables_with_any_byte_changed_is_refused() -> None:
+    whole = VariablesCopy(PATH, "boot", as_klippy_writes(OTHERS)).to_bytes()
+    assert VariablesCopy.from_bytes(whole).variables == OTHERS
+    for i in range(whole.index(b"\n") + 1, len(whole)):
+        with pytest.raises(CalibrationError):
+            VariablesCopy.from_bytes(whole[:i] + bytes([whole[i] ^ 4]) + whole[i + 1 :])
 
 
 class Broken(Disk):
@@ -181,7 +214,7 @@ def test_a_disk_that_fails_leaves_the_file_as_it_was(
     path = tmp_path / "variables.cfg"
     path.write_bytes(b"[Vari")
     try:
-        calibration_file.mend_variables(copy(str(path)), Broken(kind, number))
+        calibration_file.mend_variables(copy(str(path)), None, Broken(kind, number))
     except OSError:
         assert path.read_bytes() == b"[Vari"
         return

@@ -13,7 +13,14 @@ from moonraker.common import KlippyState
 
 from moonraker_components.power_loss_recovery import calibration_file
 from moonraker_components.power_loss_recovery.calibration import Calibration
-from tests.unit.test_calibration import INFO, OTHERS, OURS, as_klippy_writes
+from moonraker_components.power_loss_recovery.variables_copy import VariablesCopy
+from tests.unit.test_calibration import (
+    INFO,
+    OTHERS,
+    OURS,
+    as_klippy_reads,
+    as_klippy_writes,
+)
 from tests.unit.test_component import Bench
 
 pytestmark = pytest.mark.asyncio
@@ -28,6 +35,7 @@ class KeeperBench(Bench):
         self.server.components["klippy_apis"].do_restart = self.restart
         self.variables = folder / "variables.cfg"
         self.copy_path = str(folder / "plr" / "z_calibration")
+        self.older_path = str(folder / "plr" / "klipper_variables")
         status = self.klippy.status
         status["configfile"]["settings"]["save_variables"] = {
             "filename": str(self.variables)
@@ -240,6 +248,80 @@ async def test_a_file_that_stops_klippy_is_mended_and_klippy_restarted(
     assert bench.said("Lost: name.") and bench.said("variables.cfg.broken-")
     await failed(bench)
     assert bench.restarts == ["RESTART"]
+
+
+def older(bench: KeeperBench, boot_id: str, **variables: Any) -> None:
+    """A copy of the variables from a boot."""
+    data = as_klippy_writes({**OTHERS, **variables})
+    copy = VariablesCopy(str(bench.variables), boot_id, data)
+    Path(bench.older_path).write_bytes(copy.to_bytes())
+
+
+async def test_without_a_calibration_a_file_that_stops_klippy_is_mended_too(
+    bench: KeeperBench,
+) -> None:
+    older(bench, "earlier", hours=11, tool=3)
+    await bench.plr.component_init()
+    bench.variables.write_bytes(b"[Variables]\nhours = 12\nname = 'ab")
+    await failed(bench)
+    found = as_klippy_reads(bench.variables)
+    assert found == {**OTHERS, "hours": 12, "tool": 3}
+    assert bench.restarts == ["RESTART"] and bench.said("not start. It is written")
+    assert not bench.said("from its second copy")
+
+
+@pytest.mark.parametrize("content", [b"", b"[Variables]\na_list = [1]\nhours = 1"])
+async def test_variables_lost_in_a_power_cut_come_back(
+    bench: KeeperBench, content: bytes
+) -> None:
+    """klippy starts with such a file, and with fewer variables."""
+    older(bench, "earlier")
+    bench.variables.write_bytes(content)
+    await bench.boot()
+    found = as_klippy_reads(bench.variables)
+    assert found == {**OTHERS, **({"a_list": [1]} if content else {})}
+    assert bench.restarts == ["RESTART"] and bench.said("had lost variables")
+    await bench.event("klippy_disconnect")
+    await bench.event("klippy_ready")
+    assert bench.restarts == ["RESTART"]
+
+
+@pytest.mark.parametrize("state", ["standby", "printing"])
+async def test_variables_that_the_owner_takes_away_stay_away(
+    bench: KeeperBench, state: str
+) -> None:
+    """In this boot, or while a print runs: that was no power cut."""
+    bench.klippy.status["print_stats"]["state"] = state
+    boot = bench.plr.tracker.boot_id if state == "standby" else "earlier"
+    older(bench, boot, tool=3)
+    await bench.boot()
+    assert bench.restarts == [] and "tool" not in as_klippy_reads(bench.variables)
+
+
+async def test_of_variables_that_are_well_a_copy_is_made_once_a_boot(
+    bench: KeeperBench,
+) -> None:
+    older(bench, "earlier", hours=11)
+    await bench.boot()
+    kept = calibration_file.read_variables(bench.older_path)
+    assert kept is not None and kept.variables == OTHERS
+    assert kept.boot_id == bench.plr.tracker.boot_id and bench.restarts == []
+    Path(bench.older_path).unlink()
+    await bench.event("klippy_disconnect")
+    await bench.event("klippy_ready")
+    assert not Path(bench.older_path).exists()
+
+
+async def test_a_copy_of_the_variables_that_is_damaged_is_made_again(
+    bench: KeeperBench,
+) -> None:
+    older(bench, "earlier")
+    path = Path(bench.older_path)
+    path.write_bytes(path.read_bytes()[:-3])
+    await bench.boot()
+    kept = calibration_file.read_variables(bench.older_path)
+    assert kept is not None and kept.boot_id == bench.plr.tracker.boot_id
+    assert bench.restarts == []
 
 
 async def test_the_owner_is_asked_to_restart_what_could_not_be(

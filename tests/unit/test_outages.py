@@ -16,6 +16,9 @@ from tests.unit.samples import JOB, record
 
 pytestmark = pytest.mark.asyncio
 ONE, TWO = b"A" * 16, b"B" * 16
+WHY: answers.Interruption = {
+    "kind": "power_loss", "words": "Power loss", "thermal": False,
+}  # fmt: skip
 SAVING: answers.Saving = {
     "interval": 1.0, "reason": "save_interval", "latency_ms": 20.0,
     "writes_this_hour": 3, "held": None,
@@ -36,7 +39,7 @@ class Bench:
         self.writes.append(copy.deepcopy(entries))
 
     async def found(self, what: Pending | None = None, job: str = "00001A") -> None:
-        await self.list.found(what or pending(), 1.5, "power loss", job)
+        await self.list.found(what or pending(), 1.5, WHY, job)
 
 
 @pytest.fixture

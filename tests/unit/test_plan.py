@@ -190,6 +190,9 @@ def test_without_switches_the_snap_of_the_rotors_is_taken_out() -> None:
     assert made.z["apart"] == pytest.approx(0.156)
     said = "in doubt by 0.01 mm; by 0.16 mm if the board was restarted, or had power,"
     assert any(said in w for w in made.warnings)
+    made = make(rec, replace(facts, z_motors={}))
+    assert made.z["bound"] is None
+    assert any("in doubt by what its motors turned" in w for w in made.warnings)
 
 
 @pytest.mark.parametrize(("strategy", "calibrated", "measured"), [

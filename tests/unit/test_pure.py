@@ -20,8 +20,9 @@ PURE = [
     "objections.py", "prompts.py", "purge.py",
     "prologue.py", "begun.py", "disagree.py", "fits.py", "reconstruct.py",
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
-    "calibration.py", "meta_info.py", "hooks.py", "answers.py", "endpoints.py",
-    "interruption.py", "reading.py", "doubts.py", "dialogs.py", "unattended.py",
+    "calibration.py", "variables_copy.py", "meta_info.py", "hooks.py", "answers.py",
+    "endpoints.py", "interruption.py", "reading.py", "doubts.py", "dialogs.py",
+    "unattended.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
@@ -124,8 +125,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "collections", "contextlib", "json", "logging", "math", "re", "sys",
-    "time",
+    "binascii", "bisect", "collections", "contextlib", "json", "logging", "math", "re",
+    "sys", "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}
@@ -209,6 +210,6 @@ def test_the_extra_catches_no_bare_exception(path: Path) -> None:
 
 def test_marks_never_flush_the_queue() -> None:
     """Flushing between two lines of a print costs a stop on the part."""
-    for name in ("marks.py", "snapshot.py"):
+    for name in ("marks.py", "dispatch.py", "timeline.py", "snapshot.py"):
         found = attributes(ast.parse((EXTRA / name).read_text()))
         assert not {word for word in found if "flush" in word}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from moonraker_components.power_loss_recovery.endpoints import ENDPOINTS, Endpoint
 from tests.unit import faces
 from tests.virtual_printer import guide
 
@@ -29,6 +30,17 @@ def test_what_is_left_out_is_noticed(face: str) -> None:
 def test_all_that_the_guide_has_is_there() -> None:
     assert guide.commands() <= faces.as_coded("commands")
     assert guide.options() <= faces.as_coded("options of printer.cfg")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.name)
+def test_each_endpoint_has_its_parameters_in_its_row(endpoint: Endpoint) -> None:
+    (row,) = [
+        row for row in faces.rows(faces.README.read_text(), "API")
+        if f"{endpoint.method} {endpoint.path}`" in row
+    ]  # fmt: skip
+    named = {f"`{p.name}`: {p.allowed}" for p in endpoint.parameters}
+    known = faces.as_coded("parameters of endpoints")
+    assert {name for name in known if name in row} == named
 
 
 def test_each_option_says_its_default() -> None:

@@ -20,6 +20,8 @@ from .printer import PrinterError, VirtualPrinter
 EPS = 0.03
 # What the extra takes off where the motors are (fraction.py).
 MARGIN = 0.2
+# Shorter lines are never partly done (fraction.py).
+SHORTEST = 1.0
 START_X, START_Y, START_Z = 20.0, 100.0, 5.0
 PERIOD = 0.03
 CONFIG = """
@@ -248,7 +250,8 @@ def _wrong(
     if line.splits:
         if fraction > line.done(x + EPS):
             out.append(f"{where} is ahead of {line.done(x):.3f}")
-        if fraction < min(line.done(x - EPS) - line.margin - 0.002, 0.998):
+        least = min(line.done(x - EPS) - line.margin - 0.002, 0.998)
+        if fraction < least and line.x1 - line.x0 >= SHORTEST:
             out.append(f"{where} is behind {line.done(x):.3f}")
     in_line = line.splits == "straight" and line.x0 + EPS < x < line.x1 - EPS
     if line.placed and abs(mark["position"][0] - line.x0) > 0.001:

@@ -118,7 +118,11 @@ class Trial:
         try:
             return self._run(part, cut, history)
         finally:
-            # The rest of the resume is not wanted, and this ends it.
+            # The rest of the resume is not wanted, and this ends it.  Nor is what the
+            # cut does to klippy's variables: tests/e2e/test_variables.py is about that.
+            config = self.printer.data / "config"
+            for path in config.glob("variables.cfg"):
+                self.printer.disk.settle(path)
             self.printer.cut_power()
 
     def _run(self, part: parts.Part, cut: float, history: str) -> Outcome:

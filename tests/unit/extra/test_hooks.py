@@ -270,27 +270,28 @@ def test_after_motors_that_were_off_nothing_is_believed() -> None:
 
 
 class Filament:
-    """klippy's ExtruderStepper: it moves with the queue that it is told."""
+    """klippy's ExtruderStepper: it moves with the extruder that it is told.
 
-    def __init__(self, queue: str | None) -> None:
-        self.queue = queue
+    queue: as the status names that; None for an extruder that moves with itself.
+    """
 
-    def get_status(self, eventtime: float) -> dict[str, Any]:
-        return {"motion_queue": self.queue}
+    def __init__(self, moves_with: str, queue: str | None) -> None:
+        self.moves_with, self.motion_queue = moves_with, queue
+        self.stepper = SimpleNamespace(get_trapq=lambda: self.moves_with or None)
 
     def sync_to_extruder(self, name: str) -> None:
-        self.queue = name or None
+        self.moves_with, self.motion_queue = name, name or None
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_no_filament_is_dropped_onto_the_part(fails: bool) -> None:
-    queues = {"extruder": "extruder", "extruder1": None,
-              "extruder_stepper belt": "extruder"}  # fmt: skip
-    steppers = {name: Filament(queue) for name, queue in queues.items()}
-    seen: list[str | None] = []
+    before = {"extruder": ("extruder", None), "extruder1": ("", None),
+              "extruder_stepper belt": ("extruder", "extruder")}  # fmt: skip
+    steppers = {name: Filament(*moves) for name, moves in before.items()}
+    seen: list[str] = []
 
     def hook(m: Machine) -> None:
-        seen.extend(s.queue for s in steppers.values())
+        seen.extend(s.moves_with for s in steppers.values())
         if fails:
             raise CommandError("no")
 
@@ -302,8 +303,9 @@ def test_no_filament_is_dropped_onto_the_part(fails: bool) -> None:
             run(made)
     else:
         run(made)
-    assert seen == [None] * 3
-    assert {name: s.queue for name, s in steppers.items()} == queues
+    assert seen == [""] * 3
+    after = {n: (s.moves_with, s.motion_queue) for n, s in steppers.items()}
+    assert after == before
 
 
 def test_afterwards_klippy_is_as_before() -> None:

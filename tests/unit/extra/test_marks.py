@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from klippy_extras.power_loss_recovery import fraction, marks, snapshot
+from klippy_extras.power_loss_recovery import (
+    counter,
+    dispatch,
+    fraction,
+    marks,
+    snapshot,
+)
 from moonraker_components.power_loss_recovery.record import Record
 from tests.unit import samples
 
@@ -32,11 +38,11 @@ class Sd:
             self.next_file_position = jump
 
     def run(
-        self, counter: marks.FileCounter, line: str, jump: int | None = None
+        self, count: counter.FileCounter, line: str, jump: int | None = None
     ) -> int:
-        counter.begin(self)
+        count.begin(self)
         self.begin(line, jump)
-        position = counter.advance(self, line)
+        position = count.advance(line, self.next_file_position)
         self.end()
         return position
 
@@ -47,32 +53,52 @@ class Sd:
 @pytest.mark.parametrize("characters", [True, False], ids=["v0.12", "later"])
 def test_offsets_are_bytes_whatever_klippy_counts(characters: bool) -> None:
     lines = ["; Würfel – 测试", "G1 X1\r", "", "M117 größer", "G1 X2"]
-    sd, counter, byte = Sd(characters), marks.FileCounter(), 0
+    sd, count, byte = Sd(characters), counter.FileCounter(), 0
     for line in lines:
         byte += len(line.encode()) + 1
-        assert sd.run(counter, line) == byte
+        assert sd.run(count, line) == byte
+
+
+@pytest.mark.parametrize("characters", [True, False], ids=["v0.12", "later"])
+def test_many_lines_are_counted_like_one_after_the_other(characters: bool) -> None:
+    lines = ["; Würfel – 测试", "G1 X1\r", "", "G1 X2 ; größer"]
+    sd, count = Sd(characters), counter.FileCounter()
+    for line in lines:
+        sd.begin(line)
+        sd.end()
+    size = sum(len(line.encode()) + 1 for line in lines)
+    assert count.advance_plain("\n".join(lines), sd.file_position) == size
+    sd.work_timer = count._run
+    assert count.begin(sd) == size
+
+
+def test_after_many_lines_a_seek_is_followed() -> None:
+    sd, count = Sd(False), counter.FileCounter()
+    sd.file_position = 300  # M26 to elsewhere, after 12 bytes of plain lines
+    assert count.advance_plain("G1 X1\nG1 X2", sd.file_position) == 12
+    assert count.begin(sd) == 300
 
 
 def test_a_seek_is_followed() -> None:
-    sd, counter = Sd(False), marks.FileCounter()
-    sd.run(counter, "G1 X1")
+    sd, count = Sd(False), counter.FileCounter()
+    sd.run(count, "G1 X1")
     sd.file_position = 500  # M26
-    assert counter.begin(sd) == 500
-    assert sd.run(counter, "G1 X2") == 506
+    assert count.begin(sd) == 500
+    assert sd.run(count, "G1 X2") == 506
 
 
 def test_a_line_that_jumps_is_followed() -> None:
-    sd, counter = Sd(False), marks.FileCounter()
-    assert sd.run(counter, "SDCARD_LOOP_END", jump=40) == 40
-    assert sd.run(counter, "G1 X1") == 46
+    sd, count = Sd(False), counter.FileCounter()
+    assert sd.run(count, "SDCARD_LOOP_END", jump=40) == 40
+    assert sd.run(count, "G1 X1") == 46
 
 
 def test_after_a_pause_old_klippy_goes_on_at_its_count_of_characters() -> None:
-    sd, counter = Sd(True), marks.FileCounter()
-    assert sd.run(counter, "; ööö") == 9
+    sd, count = Sd(True), counter.FileCounter()
+    assert sd.run(count, "; ööö") == 9
     sd.work_timer = object()  # M25, M24: it seeks to byte 6
-    assert counter.begin(sd) == 6
-    assert sd.run(counter, "G1 X1") == 12
+    assert count.begin(sd) == 6
+    assert sd.run(count, "G1 X1") == 12
 
 
 @pytest.mark.parametrize(
@@ -295,7 +321,7 @@ def test_after_a_shutdown_nothing_is_promised(tracked: Any) -> None:
 def test_a_fault_of_ours_disables_us_and_lets_the_line_pass(tracked: Any) -> None:
     m, motion, sd = tracked
     ran: list[str] = []
-    proxy = marks.DispatchProxy(SimpleNamespace(run_script=ran.append), m)
+    proxy = dispatch.SdDispatch(SimpleNamespace(run_script=ran.append), m)
     m.snapshot = None
     proxy.run_script("M204 S1")
     proxy.run_script("G1 X1")
@@ -309,7 +335,7 @@ def test_an_error_of_a_line_goes_through(tracked: Any) -> None:
     def fail(script: str) -> None:
         raise ValueError(script)
 
-    proxy = marks.DispatchProxy(SimpleNamespace(run_script=fail, error=ValueError), m)
+    proxy = dispatch.SdDispatch(SimpleNamespace(run_script=fail, error=ValueError), m)
     with pytest.raises(ValueError, match="G1"):
         proxy.run_script("G1")
     assert proxy.error is ValueError
