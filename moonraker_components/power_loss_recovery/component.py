@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import answers, interruption, journal_place, overview, prompts, stopped
+from . import answers, interruption, journal_place, overview, prompts, reading, stopped
 from .api import Api
 from .attendant import RUNNING, Attendant
 from .calibration_keeper import CalibrationKeeper
@@ -187,9 +187,8 @@ class PowerLossRecovery:
         mine = {name: status[name] for name in self.subscription if name in status}
         if mine:
             self.tracker.update(mine)
-        mark = mine.get(NAMESPACE, {}).get("mark")
-        state = self.tracker.status_of("print_stats").get("state")
-        if mark and mark.get("file_path") and state not in RUNNING:
+        running = self.tracker.status_of("print_stats").get("state") in RUNNING
+        if reading.contradicts(mine.get(NAMESPACE, {}), running):
             self._doubt_state()
 
     def _doubt_state(self) -> None:

@@ -397,6 +397,19 @@ async def test_a_start_that_moonraker_has_dropped_is_asked_for(bench: Bench) -> 
     assert told is not None and told["file"] == "other.gcode"
 
 
+async def test_an_end_that_moonraker_has_dropped_is_asked_for(bench: Bench) -> None:
+    bench.plr.tracker.klippy_gone()
+    path = str(bench.plr.resumer.gcodes / "part.gcode")
+    bench.klippy.status["print_stats"].update(state="printing", filename="part.gcode")
+    bench.klippy.status["power_loss_recovery"]["mark"] = mark(file_path=path)
+    await bench.event("klippy_ready")
+    assert bench.plr.state() == "printing"
+    bench.klippy.status["print_stats"]["state"] = "cancelled"
+    bench.plr._handle_update({"power_loss_recovery": {"mark": None}}, 0.0)
+    await bench.settle()
+    assert bench.plr.state() == "idle" and not bench.pending()
+
+
 async def test_without_its_section_in_klippy_nothing_is_resumed(bench: Bench) -> None:
     del bench.klippy.status["configfile"]["settings"]["power_loss_recovery"]
     del bench.klippy.status["power_loss_recovery"]
