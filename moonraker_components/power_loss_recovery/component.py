@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import answers, interruption, journal_place, overview, prompts, stopped
+from . import answers, interruption, journal_place, overview, prompts, reading, stopped
 from .api import Api
-from .attendant import Attendant
+from .attendant import RUNNING, Attendant
 from .calibration_keeper import CalibrationKeeper
 from .console import Console
 from .endpoints import NOTIFICATIONS
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 NAMESPACE = "power_loss_recovery"
 EXIT_TIMEOUT = 10.0
+DOUBT_PERIOD = 2.0  # seconds between questions for the state of the print
 MAX_ERRORS = 10
 MOUNTS = Path("/proc/self/mountinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -92,6 +93,7 @@ class PowerLossRecovery:
         self.last_error = ""
         self.errors: deque[answers.Error] = deque(maxlen=MAX_ERRORS)
         self.subscription = SUBSCRIPTION
+        self._doubted = float("-inf")
         self._register()
         self.api = Api(self)
         self.console = Console(self)
@@ -158,14 +160,9 @@ class PowerLossRecovery:
         self.eventloop.create_task(self._attend())
 
     async def _attend(self) -> None:
-        apis = self.klippy_apis
         try:
-            # At once: klippy answers every quarter of a second.
-            config, status = await asyncio.gather(
-                apis.query_objects(
-                    {"configfile": ["settings"], "bed_mesh": ["profiles"]}
-                ),
-                apis.subscribe_objects(SUBSCRIPTION, self._handle_update),
+            config = await self.klippy_apis.query_objects(
+                {"configfile": ["settings"], "bed_mesh": ["profiles"]}
             )
             settings = config["configfile"]["settings"]
             section = settings.get(NAMESPACE)
@@ -175,24 +172,25 @@ class PowerLossRecovery:
                 )
                 return
             self.tracker.configure(Settings.from_klippy(section))
-            await self.tracker.klippy_ready(status)
-            self.last_error = ""
-            state = status.get("print_stats", {}).get("state")
-            idle = state not in ("printing", "paused")
-            process = self.server.get_klippy_info().get("process_id")
-            await self.witness.came_back(process, idle)
-            # Before the offer: what is resumed at once must find the calibration.
-            if await self.calibration.klippy_ready(self._z_homing(), settings, idle):
-                return
-            self.attendant.klippy_ready(settings, config)
-            boards: dict[str, list[str] | None] = {
+            self.subscription = {**SUBSCRIPTION, **{
                 name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
-            }
-            self.subscription = {**SUBSCRIPTION, **boards}
-            await apis.subscribe_objects(boards)
+            }}  # fmt: skip
+            status = await self.klippy_apis.subscribe_objects(
+                self.subscription, self._handle_update
+            )
+            await self.tracker.klippy_ready(status)
         except self.server.error as e:
             self.set_error(f"klippy did not answer: {e}")
             return
+        self.last_error = ""
+        state = status.get("print_stats", {}).get("state")
+        idle = state not in ("printing", "paused")
+        process = self.server.get_klippy_info().get("process_id")
+        await self.witness.came_back(process, idle)
+        # Before the offer: what is resumed at once must find the calibration.
+        if await self.calibration.klippy_ready(self._z_homing(), settings, idle):
+            return
+        self.attendant.klippy_ready(settings, config)
         await self.outages.klippy_ready(idle)
         self.changed()
 
@@ -201,6 +199,21 @@ class PowerLossRecovery:
         mine = {name: status[name] for name in self.subscription if name in status}
         if mine:
             self.tracker.update(mine)
+        running = self.tracker.status_of("print_stats").get("state") in RUNNING
+        if reading.contradicts(mine.get(NAMESPACE, {}), running):
+            self._doubt_state()
+
+    def _doubt_state(self) -> None:
+        """Moonraker drops what klippy tells while any component subscribes."""
+        now = time.monotonic()
+        if now - self._doubted >= DOUBT_PERIOD:
+            self._doubted = now
+            self.eventloop.create_task(self._ask_state())
+
+    async def _ask_state(self) -> None:
+        with contextlib.suppress(self.server.error):
+            keys = {"print_stats": SUBSCRIPTION["print_stats"]}
+            self.tracker.update(await self.klippy_apis.query_objects(keys))
 
     def _handle_power_loss(self, status: dict[str, Any]) -> None:
         # power_loss_pin: what the next update would say, before it is too late.

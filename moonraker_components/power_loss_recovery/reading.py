@@ -24,6 +24,17 @@ def temperature(heater: Mapping[str, Any]) -> float | None:
     return heater.get("temperature") or None
 
 
+def contradicts(news: Mapping[str, Any], running: bool) -> bool:
+    """Whether an update of the extra does not fit what is known of print_stats.
+
+    running: printing or paused, as far as we were told.
+    """
+    mark = news.get("mark")
+    if not running:
+        return bool(mark and mark.get("file_path"))
+    return news.get("pending_marks") == 0 or ("mark" in news and not mark)
+
+
 def measures_z(extra: Mapping[str, Any], settings: Settings) -> bool:
     """Whether a resume would find Z on the Z+ switches."""
     calibrated = (extra.get("z_homing") or {}).get("calibrated", False)

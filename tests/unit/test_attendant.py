@@ -92,6 +92,7 @@ async def print_other(
 ) -> None:
     path = printer.plr.resumer.gcodes / name
     path.write_bytes(GCODE)
+    printer.klippy.status["print_stats"].update(state=at, filename=name)
     printer.server.update({
         "print_stats": {"state": at, "filename": name},
         "power_loss_recovery": {"pending_marks": 0, "mark": mark(

@@ -69,8 +69,8 @@ class FakeServer:
         self.folder = folder
         self.update: Any = None
 
-    async def subscribe(self, wanted: Any, callback: Any = None) -> dict[str, Any]:
-        self.update = callback or self.update
+    async def subscribe(self, wanted: Any, callback: Any) -> dict[str, Any]:
+        self.update = callback
         return await self.klippy.query(wanted)
 
     @property
@@ -381,6 +381,33 @@ async def test_what_is_kept_is_not_shown_as_another_print(bench: Bench) -> None:
     assert bench.plr.state() == "printing"
     assert bench.plr.status()["record"] is None and bench.pending()
     assert bench.plr.tracker.status_of("toolhead") == {}
+
+
+async def test_a_start_that_moonraker_has_dropped_is_asked_for(bench: Bench) -> None:
+    path = bench.plr.resumer.gcodes / "other.gcode"
+    path.write_bytes(GCODE + b"; other\n")
+    bench.klippy.status["print_stats"].update(state="printing", filename="other.gcode")
+    for place in (0, GCODE.index(b"G1 X100 Y100"), GCODE.index(b"G1 X150 Y100")):
+        published = mark(file_path=str(path), file_position=place, job=1)
+        update = {"power_loss_recovery": {"mark": published, "pending_marks": 1}}
+        bench.plr._handle_update(update, 0.0)
+        await bench.settle()
+    assert bench.plr.state() == "printing"
+    told = bench.plr.status()["record"]
+    assert told is not None and told["file"] == "other.gcode"
+
+
+async def test_an_end_that_moonraker_has_dropped_is_asked_for(bench: Bench) -> None:
+    bench.plr.tracker.klippy_gone()
+    path = str(bench.plr.resumer.gcodes / "part.gcode")
+    bench.klippy.status["print_stats"].update(state="printing", filename="part.gcode")
+    bench.klippy.status["power_loss_recovery"]["mark"] = mark(file_path=path)
+    await bench.event("klippy_ready")
+    assert bench.plr.state() == "printing"
+    bench.klippy.status["print_stats"]["state"] = "cancelled"
+    bench.plr._handle_update({"power_loss_recovery": {"mark": None}}, 0.0)
+    await bench.settle()
+    assert bench.plr.state() == "idle" and not bench.pending()
 
 
 async def test_without_its_section_in_klippy_nothing_is_resumed(bench: Bench) -> None:
