@@ -81,7 +81,7 @@ gcode:
 """
 
 OPEN = pytest.mark.xfail(
-    reason="open: after a hook that fails klippy's Z is off by what the gantry had sagged"
+    reason="open: after a hook that fails klippy's Z is off by what the gantry sagged"
 )
 
 

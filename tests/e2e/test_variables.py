@@ -22,6 +22,11 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 OWN = {"a_tool": 3, "hours": 1234.5, "zz_name": "last"}
 CUTS = 3
+# Without a hook nothing is saved for macros.
+CONFIG = screw_trial.CONFIG + """
+[power_loss_recovery]
+restart_gcode: M400
+"""
 SAVED = "Tell the macros what was interrupted"
 
 
@@ -29,7 +34,7 @@ SAVED = "Tell the macros what was interrupted"
 def printer() -> Iterator[VirtualPrinter]:
     """With variables of the owner's, and a print that was cut."""
     with VirtualPrinter(
-        seed=7, config=screw_trial.CONFIG, variant=variants.ONE_SCREW
+        seed=7, config=CONFIG, variant=variants.ONE_SCREW
     ) as printer:
         printer.power_on()
         for name, value in OWN.items():
