@@ -96,6 +96,7 @@ def printer() -> Iterator[VirtualPrinter]:
 
 
 def start(printer: VirtualPrinter, part: Path) -> None:
+    printer.wait_ready()
     printer.print_file(part)
 
     def saved() -> bool:
@@ -142,9 +143,11 @@ def test_it_is_told_for_what_it_was(
     def offered() -> bool:
         """What klippy's leaving looks like, before it is back, is never offered."""
         status = told(printer)
+        why = status["interruption"]
         texts = [x for x in printer.console() if "action:prompt_text" in x]
-        told_in_it = texts and status["interruption"]["words"] in texts[-1]
-        return status["state"] == "interrupted" and bool(told_in_it)
+        if status["state"] != "interrupted" or why is None or not texts:
+            return False
+        return why["words"] in texts[-1]
 
     printer.wait("the offer", offered, 60)
     found = told(printer)["interruption"]
