@@ -9,8 +9,8 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, power_pin, stop, unattended
-from . import z_homing, z_phase
+from . import commands, fans, hooks, marks, mesh, power_pin, stop, tool_check
+from . import unattended, z_homing, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -39,6 +39,7 @@ class PowerLossRecovery:
         self.commands = commands.Commands(config, self.marks.note_layer)
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
+        self.tool_check = tool_check.ToolCheck(config)
         self.hooks = hooks.Hooks(config, self.debug)
         self.z_homing = z_homing.ZHoming(config, self.hooks)
         self.trouble = ""
