@@ -31,6 +31,7 @@ from .plan import Plan
 from .record import MAX_LINE_TEXT, Job, Record
 
 RESUME_FOLDER = ".plr"
+MAX_TO_COME = 1 << 18
 _BAD = re.compile(r"[\x00-\x1f\x7f\"]")
 
 
@@ -105,6 +106,15 @@ def text_at(path: Path, file_position: int) -> str:
         if file_position >= os.fstat(f.fileno()).st_size:
             return ""
         return line_at(f, file_position).decode("utf-8", "replace")[:MAX_LINE_TEXT]
+
+
+def lines_to_come(path: Path, record: Record) -> bytes:
+    """What klippy had read beyond the saved place, and the line that it was at."""
+    start = record.file_position
+    end = start if record.queued is None else record.queued.file_position
+    with _open(path) as f:
+        f.seek(start)
+        return f.read(min(max(end - start, 0), MAX_TO_COME)) + f.readline(MAX_LINE_TEXT)
 
 
 def verify(root: Path, job: Job, record: Record) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 PARKED = 0.01  # mm
 # What a mark says of the motors, and not of its place in the file
 MOTORS = ("toolhead_z", "z_range", "z_phases")
+TOOL = ("active", "changer")
 
 
 class History:
@@ -56,7 +57,7 @@ def urgent(
     if last is None:
         return "first state"
     before, after = last["state"], mark["state"]
-    if before["tool"].get("active") != after["tool"].get("active"):
+    if any(before["tool"].get(k) != after["tool"].get(k) for k in TOOL):
         return "tool change"
     if before["heaters"] != after["heaters"]:
         return "temperature"

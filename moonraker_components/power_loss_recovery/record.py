@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from . import tools
 from .interruption import NOTHING, Cause
 from .payloads import RecordError, join, split
 
@@ -259,6 +260,7 @@ def _state(raw: Any) -> dict[str, Any]:
     for name, values in advance.items():
         _key(name)
         _numbers(values, f"pressure advance of {name}", 2)
+    tools.selected(state)
     objects = state["objects"]
     excluded = objects.get("excluded")
     if not isinstance(excluded, (list, tuple, type(None))):

@@ -22,7 +22,7 @@ PURE = [
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
     "calibration.py", "variables_copy.py", "meta_info.py", "hooks.py", "answers.py",
     "endpoints.py", "interruption.py", "reading.py", "doubts.py", "dialogs.py",
-    "unattended.py",
+    "unattended.py", "tools.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
