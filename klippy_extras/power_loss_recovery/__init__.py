@@ -9,8 +9,8 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, power_pin, stop, tool_check
-from . import unattended, z_homing, z_phase
+from . import commands, fans, hooks, marks, mesh, pause, power_pin, stop
+from . import tool_check, unattended, z_homing, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -35,7 +35,8 @@ class PowerLossRecovery:
         self.z_phase = z_phase.ZPhase(self.printer)
         self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
-        self.power_pin = power_pin.PowerPin(config, self.marks)
+        self.pause = pause.Pause(self.printer, self.marks)
+        self.power_pin = power_pin.PowerPin(config, self.pause)
         self.commands = commands.Commands(config, self.marks.note_layer)
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
@@ -52,6 +53,7 @@ class PowerLossRecovery:
         handler('klippy:ready', self._handle_ready)
         handler('klippy:shutdown', self.stop.note_shutdown)
         handler('virtual_sdcard:reset_file', self.marks.note_reset)
+        handler('virtual_sdcard:reset_file', self.pause.note_reset)
     def _handle_ready(self):
         try:
             self.z_phase.attach()
@@ -106,9 +108,10 @@ class PowerLossRecovery:
         self.z_homing.restore_calibration(gcmd)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
-        mark, z_motors = None, {}
+        mark, stopped, z_motors = None, None, {}
         try:
-            mark = self.marks.get_status(eventtime)
+            mark = self.pause.get_status(eventtime)
+            stopped = self.pause.before(self.stop.mark)
             z_motors = self.z_phase.get_status()
         except Exception:
             logging.exception("power_loss_recovery: get_status")
@@ -117,7 +120,7 @@ class PowerLossRecovery:
         return {
             'trouble': self.trouble or self.marks.failed,
             'mark': mark,
-            'stopped': self.stop.mark,
+            'stopped': stopped,
             'approximate': self.marks.is_approximate,
             'power_loss': self.power_pin.get_status(),
             'pending_marks': self.marks.pending(),

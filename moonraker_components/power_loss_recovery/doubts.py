@@ -40,6 +40,8 @@ def warnings(record: Record, scene: Scene) -> list[str]:
             "Another print has run since: this part must still be where it was, and"
             " nothing else on the bed."
         )
+    if record.paused:
+        found.append("It was paused, and will be paused again: then press Resume.")
     target = record.bed_target
     if target > 0 and scene.bed is not None and scene.bed < target - COLD:
         since = f" for {span(scene.off)}" if scene.off is not None else ""

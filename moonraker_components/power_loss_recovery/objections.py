@@ -82,6 +82,11 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             "[homing_override] decides what G28 X Y does: it must not home Z, and not"
             " move it down."
         )
+    if record.paused:
+        found.append(
+            "The print was paused: it is made ready and paused again, beside the part."
+            " Load the filament if that is why, then RESUME."
+        )
     found += tools.warnings(record.state, facts.changer)
     if record.extruder != "extruder" and facts.changer is None:
         found.append(

@@ -80,7 +80,8 @@ class Record:
     klippy was ahead of them; nothing after it can have moved.  live_position: x, y, z
     of the motors at print_time (mm).  These three may be unknown.
     cause: what was seen of the end.  attempts: how often heaters were turned on for
-    this print without a person's yes.
+    this print without a person's yes.  paused: it was, and the place is where it goes
+    on from there.
     """
 
     file_position: int
@@ -101,6 +102,7 @@ class Record:
     live_position: tuple[float, ...] | None = None
     cause: Cause = NOTHING
     attempts: int = 0
+    paused: bool = False
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Record:
@@ -130,6 +132,7 @@ class Record:
             live_position=_live_position(raw.get("live_position")),
             cause=Cause.from_dict(raw.get("cause")),
             attempts=_integer({"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS),
+            paused=raw.get("paused") is True,
         )
 
     @property

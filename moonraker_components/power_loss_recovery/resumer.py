@@ -262,6 +262,12 @@ class Resumer:
             self.component.outages.resuming(pending, name)
         return await self.component.klippy_apis.start_print(name)
 
+    def _outcome(self) -> str:
+        pending = self.tracker.pending
+        if pending is not None and pending.record.paused:
+            return "The print is paused again, as it was: RESUME when you are ready."
+        return "The print goes on."
+
     def _resume_ended(self, task: asyncio.Task[None]) -> None:
         """However it ended: also when it was stopped before its first step."""
         self.task, self.step, self.ending = None, None, False
@@ -276,5 +282,5 @@ class Resumer:
             self.component.set_error(error)
             self.component.tell(f"{error} Nothing is lost: it can be tried again.")
         else:
-            self.component.tell("The print goes on.")
+            self.component.tell(self._outcome())
         self.component.changed()

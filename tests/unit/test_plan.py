@@ -358,3 +358,24 @@ def test_a_line_that_is_partly_laid_goes_on_inside() -> None:
 def test_a_line_that_cannot_be_split_is_run_again() -> None:
     made = make(record(fraction=0.5), line=b"M106 S10")
     assert (made.fraction, made.first_line) == (0.0, None)
+
+
+PAUSING = replace(FACTS, objects=OBJECTS | {"pause_resume"})
+
+
+def test_a_paused_print_is_paused_beside_the_part_before_the_way_to_it() -> None:
+    made = make(record(paused=True), PAUSING)
+    lines = [line.split(b" ;")[0] for line in made.prologue]
+    over = next(i for i, line in enumerate(lines) if line.startswith(b"G0 X150"))
+    assert lines.count(b"PAUSE") == 1
+    pause = lines.index(b"PAUSE")
+    assert pause < over
+    # Nothing has moved since the purge, which ends beside the part at a safe height.
+    assert not any(line[:2] in (b"G0", b"G1") for line in lines[:pause])
+    assert any("paused again" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("paused", "facts"), [(False, PAUSING), (True, FACTS)])
+def test_a_print_that_ran_or_cannot_pause_goes_on(paused: bool, facts: Facts) -> None:
+    made = make(record(paused=paused), facts)
+    assert not any(line.startswith(b"PAUSE") for line in made.prologue)
