@@ -35,8 +35,8 @@ class PowerLossRecovery:
         self.z_phase = z_phase.ZPhase(self.printer)
         self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
-        self.pause = pause.Pause(self.printer, self.marks)
-        self.power_pin = power_pin.PowerPin(config, self.pause)
+        self.paused = pause.Pause(self.printer, self.marks)
+        self.power_pin = power_pin.PowerPin(config, self.paused)
         self.commands = commands.Commands(config, self.marks.note_layer)
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
@@ -53,7 +53,7 @@ class PowerLossRecovery:
         handler('klippy:ready', self._handle_ready)
         handler('klippy:shutdown', self.stop.note_shutdown)
         handler('virtual_sdcard:reset_file', self.marks.note_reset)
-        handler('virtual_sdcard:reset_file', self.pause.note_reset)
+        handler('virtual_sdcard:reset_file', self.paused.note_reset)
     def _handle_ready(self):
         try:
             self.z_phase.attach()
@@ -110,8 +110,8 @@ class PowerLossRecovery:
         # What raises here would shut the printer down
         mark, stopped, z_motors = None, None, {}
         try:
-            mark = self.pause.get_status(eventtime)
-            stopped = self.pause.before(self.stop.mark)
+            mark = self.paused.get_status(eventtime)
+            stopped = self.paused.before(self.stop.mark)
             z_motors = self.z_phase.get_status()
         except Exception:
             logging.exception("power_loss_recovery: get_status")

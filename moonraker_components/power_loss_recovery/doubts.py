@@ -17,6 +17,7 @@ class Scene:
     """The machine as it is found.  off: seconds since the record was saved, None if
     the clock makes no sense.  bed: its temperature now, None if there is none.
     attempts: as the record's, before this boot.  mesh_profiles: those that klippy has.
+    complete: all plastic of the file is laid.
     """
 
     interruption: Interruption
@@ -26,11 +27,17 @@ class Scene:
     mesh_profiles: frozenset[str]
     aside: bool
     attempts: int
+    complete: bool = False
 
 
 def warnings(record: Record, scene: Scene) -> list[str]:
     """Short sentences, the gravest first."""
     found = []
+    if scene.complete:
+        found.append(
+            "Nothing of the part is missing: only the last commands of the file were"
+            " not run. Finish forgets the print; nothing heats or moves then."
+        )
     if scene.interruption.thermal:
         found.append(
             "A heater or its sensor has failed: find out why before you heat it again."

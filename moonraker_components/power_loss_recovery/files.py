@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .gcode.ahead import Reach, reach
-from .gcode.ends import check_point, next_extrusion
+from .gcode.ends import check_point, first_plastic, next_extrusion
 from .gcode.lexer import command_name
 from .gcode.markers import MAX_SETUP
+from .gcode.modal import Motion
 from .gcode.points import LayerPoint, by_number, by_z, points
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
 from .gcode.scan import Head, ScanError, measured, scan, setup_lines
@@ -32,6 +33,11 @@ from .record import MAX_LINE_TEXT, Job, Record
 
 RESUME_FOLDER = ".plr"
 MAX_TO_COME = 1 << 18
+MAX_END = 1 << 20  # of end G-code, thumbnails and the slicer's settings
+ALL_LAID = (
+    "All plastic of the file had been laid: only its last commands are missing."
+    " Discard it."
+)
 _BAD = re.compile(r"[\x00-\x1f\x7f\"]")
 
 
@@ -183,11 +189,26 @@ def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
             raise FileProblem("The file had been printed to its end.")
         head = measured(scan(data, file_position), data)
         if next_extrusion(data, head) is None:
-            raise FileProblem(
-                "All plastic of the file had been laid: only its last commands are"
-                " missing. Discard it."
-            )
+            raise FileProblem(ALL_LAID)
         return head, line_at(f, file_position)
+
+
+def is_complete(root: Path, job: Job, record: Record) -> bool:
+    """Whether all plastic of the file is laid.  Reads only the end of a file."""
+    if job.size - record.file_position > MAX_END:
+        return False
+    if record.file_position >= job.size:
+        return True
+    coordinates = record.state["coordinates"]
+    motion = Motion(
+        absolute_coordinates=coordinates["absolute_coordinates"],
+        absolute_extrude=coordinates["absolute_extrude"],
+        position=list(record.position),
+        retracted=record.retracted,
+        printing=True,
+    )
+    with mapped(inside(root, job.name)) as (_, data):
+        return first_plastic(data, record.file_position, motion) is None
 
 
 def examine_place(path: Path, place: Place) -> Examined:

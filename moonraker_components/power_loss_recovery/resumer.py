@@ -167,6 +167,8 @@ class Resumer:
         self, ready: recovery.Ready, place: files.Place | None, dry_run: bool
     ) -> recovery.Prepared | None:
         in_thread = self.eventloop.run_in_thread
+        if place is None and await self.component.attendant.is_complete(ready.pending):
+            raise files.FileProblem(files.ALL_LAID)
         if place is not None:
             return await elsewhere.prepare(ready, place, in_thread)
         return await self._planned(ready) if dry_run else None
