@@ -39,6 +39,8 @@ class Toolchanger:
         self.gcode_move = self.printer.load_object(config, "gcode_move")
         self.memory = config.get("memory")
         self.has_detection = config.getboolean("detection", True)
+        macro = self.printer.load_object(config, "gcode_macro")
+        self.after_change = macro.load_template(config, "after_change_gcode", "")
         self.status, self.active, self.tools = "uninitialized", None, {}
         self.transform = Transform()
         self.printer.register_event_handler("klippy:connect", self._connect)
@@ -78,6 +80,8 @@ class Toolchanger:
         detected = self.mounted() if self.has_detection else None
         tool = self._asked(gcmd, detected)
         self._activate(tool)
+        if tool is not None:
+            self._template(self.after_change)
         self.transform.tool = tool
         self.gcode_move.reset_last_position()
         self.status = "ready"
@@ -125,6 +129,8 @@ class Toolchanger:
         self._template(tool.pickup)
         toolhead.wait_moves()
         self.mount(tool)
+        self._template(self.after_change)
+        toolhead.wait_moves()
         self.transform.tool = tool
         self.gcode_move.reset_last_position()
         self._run("RESTORE_GCODE_STATE NAME=_toolchange_state MOVE=0")
