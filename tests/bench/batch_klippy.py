@@ -133,14 +133,19 @@ class BatchKlippy:
         """
         before = thread_seconds(self.process.pid)
         self.api.gcode(f"SDCARD_PRINT_FILE FILENAME={self.name}")
+        self.wait_printed(asked)
+        self.api.gcode(FLUSH)
+        took = thread_seconds(self.process.pid) - before
+        self._check()
+        return took
+
+    def wait_printed(self, asked: Sequence[str] = ()) -> None:
+        """Until all lines are read."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             stats = self.api.objects("print_stats", *asked)["print_stats"]
             if stats["state"] == "complete":
-                self.api.gcode(FLUSH)
-                took = thread_seconds(self.process.pid) - before
-                self._check()
-                return took
+                return
             if stats["state"] not in ("printing", "standby"):
                 raise PrinterError(f"the print ended: {stats}")
             time.sleep(PERIOD)

@@ -93,7 +93,7 @@ def table(verdict: Verdict) -> str:
         )
     lines.append(
         f"\n{len(verdict.per_cut)} cuts: {verdict.missing_mm:.2f} mm missing,"
-        f" {verdict.collisions} collisions, {verdict.doubled_s:.2f} s laid twice in all,"
+        f" {verdict.collisions} collisions, {verdict.doubled_s:.2f} s laid twice,"
         f" Z {verdict.z_error_mm:.4f} mm, XY {verdict.xy_error_mm:.4f} mm"
     )
     return "\n".join(lines)
