@@ -69,13 +69,17 @@ class WatchedTree(KlippyTree):
         return [python, str(WATCHED), str(folder), package, start, count, self.clock]
 
 
-def watched(count: bool = True, clock: str = "own") -> WatchedTree:
-    tree = prepare()
+def watched(
+    count: bool = True, clock: str = "own", others: Sequence[Path] = ()
+) -> WatchedTree:
+    tree = prepare(others=others)
     return WatchedTree(tree.root, tree.name, tree.is_package, count, clock)
 
 
 class BatchKlippy:
     """A klippy whose board is a file; what it would send goes nowhere."""
+
+    others: tuple[Path, ...] = ()  # extras beside ours
 
     def __init__(self, gcode: Path, extra: bool, count: bool = False) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="plr-batch-"))
@@ -86,7 +90,7 @@ class BatchKlippy:
         shutil.copyfile(gcode, self.root / "gcodes" / self.name)
         (self.root / "printer.cfg").write_text(self._config(extra))
         (self.root / "dict").write_bytes(zlib.decompress(DICTIONARY.blob))
-        tree = watched(count, "following")
+        tree = watched(count, "following", self.others)
         with open(self.root / "out", "wb") as out:
             self.process = subprocess.Popen(
                 [*tree.command(), str(self.root / "printer.cfg"),
