@@ -14,29 +14,41 @@ class Pause:
         self.marks = marks
         # Left by an earlier print: some front ends never clear it
         self.stale = None
+        # The mark that a pause came after, and what PAUSE has saved then
+        self.place = self.saved = None
     def note_reset(self):
         self.stale = self._saved()
     def get_status(self, eventtime):
         """As the marks have it, but for a print that stands paused."""
         return self.before(self.marks.get_status(eventtime))
     def before(self, mark):
-        """The place before the pause, if the print stands in one."""
-        saved = self._saved()
-        if mark is None or saved is None or saved is self.stale:
+        """The place before the pause, if the print stands in one.
+
+        Also after RESUME, as long as the motors are on the way back.
+        """
+        if mark is None:
+            return None
+        place, is_paused = (mark['job'], mark['file_position']), False
+        if self._is_paused(mark):
+            self.place, self.saved, is_paused = place, self._saved(), True
+        elif place != self.place:
             return mark
+        return self._rewound(mark, self.saved, is_paused)
+    def _is_paused(self, mark):
+        saved = self._saved()
+        if saved is None or saved is self.stale:
+            return False
         if mark['queued']['file_position'] != mark['file_position']:
             # What comes before it is still being laid
-            return mark
+            return False
         lookup = self.printer.lookup_object
         state = lookup('print_stats').get_status(
             self.printer.get_reactor().monotonic())['state']
-        if state != 'paused' or not lookup('pause_resume').is_paused:
-            return mark
-        return self._rewound(mark, saved)
+        return state == 'paused' and lookup('pause_resume').is_paused
     def _saved(self):
         gcode_move = self.printer.lookup_object('gcode_move', None)
         return getattr(gcode_move, 'saved_states', {}).get(STATE)
-    def _rewound(self, mark, saved):
+    def _rewound(self, mark, saved, is_paused):
         base, last = saved['base_position'], saved['last_position']
         factor, speed = saved['extrude_factor'], saved['speed_factor']
         homing = saved['homing_position']
@@ -48,7 +60,7 @@ class Pause:
             homing_origin=list(homing[:3]),
             g92=[base[i] - homing[i] for i in (0, 1, 2)])
         return dict(
-            mark, paused=True, speed=saved['speed'] / speed,
+            mark, paused=is_paused, speed=saved['speed'] / speed,
             position=[last[i] - base[i] for i in (0, 1, 2)]
             + [(last[3] - base[3]) / factor],
             retracted=self._retracted(mark, last[3]),

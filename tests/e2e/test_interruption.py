@@ -52,6 +52,10 @@ def restart(printer: VirtualPrinter) -> None:
     printer.post("/printer/restart")
 
 
+def firmware_restart(printer: VirtualPrinter) -> None:
+    printer.post("/printer/firmware_restart")
+
+
 def klippy_crash(printer: VirtualPrinter) -> None:
     faults.klippy_crash(printer)
     time.sleep(1.0)
@@ -74,6 +78,7 @@ ENDS: list[tuple[End, str, str]] = [
     (reboot_moonraker_first, "reboot", "shut down or restarted"),
     (emergency_stop, "klippy_shutdown", "Klipper shut down: "),
     (restart, "restart", "Klipper was restarted"),
+    (firmware_restart, "restart", "Klipper was restarted"),
     (klippy_crash, "klippy_crash", "Klipper ended (a crash"),
     (failed_line, "print_error", "out of range"),
 ]
@@ -155,6 +160,21 @@ def test_it_is_told_for_what_it_was(
     assert not found["thermal"]
     printer.post("/server/plr/discard")
     assert told(printer)["state"] == "idle"
+
+
+def test_a_heater_that_fails_is_offered_with_a_warning(
+    printer: VirtualPrinter, part: Path
+) -> None:
+    start(printer, part)
+    printer.machine("shutdown", reason="ADC out of range")
+    time.sleep(1.0)
+    printer.post("/printer/firmware_restart")
+    printer.wait("the offer", lambda: told(printer)["state"] == "interrupted", 60)
+    status = told(printer)
+    assert status["interruption"]["kind"] == "klippy_shutdown"
+    assert status["interruption"]["thermal"]
+    assert "find out why before you heat it again" in status["warnings"][0]
+    printer.post("/server/plr/discard")
 
 
 # Cuts before the first plastic and after the last

@@ -85,6 +85,19 @@ def test_a_print_that_runs_or_was_stopped_by_m25_is_as_it_is() -> None:
     assert bench.told() is mark
 
 
+def test_on_the_way_back_from_the_park_position_the_place_is_the_same() -> None:
+    """After RESUME the motors need a moment, and the old mark is still the newest."""
+    bench = Bench(parked())
+    assert bench.told()["paused"] is True
+    bench.state, bench.is_paused = "printing", False
+    told = bench.told()
+    assert told["paused"] is False and told["position"] == [50.0, 60.0, 4.0, 20.0]
+    further = parked(file_position=samples.POSITION + 30)
+    assert bench.pause.before(further) is further
+    another = parked(job=2)
+    assert bench.pause.before(another) is another
+
+
 def test_what_an_earlier_print_left_is_not_believed() -> None:
     mark = parked()
     bench = Bench(mark)
