@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery import plan, tools
+from moonraker_components.power_loss_recovery import files, plan, recovery, tools
 from moonraker_components.power_loss_recovery.facts import Facts
+from moonraker_components.power_loss_recovery.lineage import Pending
 from moonraker_components.power_loss_recovery.payloads import RecordError
 from moonraker_components.power_loss_recovery.plan import Plan, Refusal
 from moonraker_components.power_loss_recovery.record import (
@@ -18,7 +20,17 @@ from moonraker_components.power_loss_recovery.record import (
     from_payloads,
     to_payloads,
 )
-from tests.unit.samples import FACTS, JOB, LINE, OBJECTS, head, record, state
+from tests.unit.fake_klippy import SETTINGS, FakeKlippy
+from tests.unit.samples import (
+    FACTS,
+    GCODE,
+    JOB,
+    LINE,
+    OBJECTS,
+    head,
+    record,
+    state,
+)
 
 OFFSETS = {"tool T0": (0.0, 0.0, 0.0), "tool T1": (12.0, -3.0, 1.5),
            "tool T2": (-8.0, 0.0, -2.0)}  # fmt: skip
@@ -210,3 +222,37 @@ def test_it_survives_the_journal() -> None:
     assert tools.selected(rec.state) == tools.Selected(1, "tool T1")
     none = state(tool={"changer": {"number": -1, "name": None}})
     assert tools.selected(none) is None
+
+
+@pytest.mark.asyncio
+async def test_the_changer_is_asked_for_with_all_its_tools() -> None:
+    klippy = FakeKlippy()
+    assert (await recovery.facts(klippy.api, "extruder")).changer is None
+    klippy.status |= status("tool T2")
+    found = (await recovery.facts(klippy.api, "extruder")).changer
+    assert found == tools.read(status("tool T2"))
+    assert found is not None and found.mounted is not None
+    assert [t.number for t in found.tools] == [0, 1, 2] and found.mounted.number == 2
+
+
+@pytest.mark.asyncio
+async def test_before_a_resume_what_was_to_come_is_read_from_the_file(
+    tmp_path: Path,
+) -> None:
+    lines = GCODE + b"T2\nG1 X1 E1\nT0\n"
+    (tmp_path / "part.gcode").write_bytes(lines)
+    job = files.identify(tmp_path, str(tmp_path / "part.gcode"), 1.0).job
+    rec = using(1, file_position=len(GCODE), line="T2")
+    klippy = FakeKlippy()
+    klippy.status |= {**status("tool T2"), "extruder1": {"temperature": 20.0}}
+    klippy.status["configfile"]["settings"]["extruder1"] = SETTINGS["extruder"]
+
+    async def in_thread(call: Any, *args: Any) -> Any:
+        return call(*args)
+
+    for queued, expected in ((len(GCODE), {1, 2}), (len(lines), {0, 1, 2})):
+        pending = Pending(b"A" * 16, job, replace(rec, queued=Queued(queued, 1.0)))
+        ready = await recovery.check(pending, tmp_path, klippy.api, in_thread)
+        assert ready.facts.changer is not None
+        assert ready.facts.changer.expected == expected
+        assert "Change from T2 [tool T2] to T1 [tool T1]" in ready.outline.titles

@@ -137,7 +137,7 @@ class Toolchanger:
         if restore_axis:
             words = (f"{a.upper()}{before['xyz'.index(a.lower())]:.6f}"
                      for a in restore_axis)  # fmt: skip
-            self._run("G90\nG0 " + " ".join(words))
+            self._run("G90\nG0 F12000 " + " ".join(words))
             self._run("RESTORE_GCODE_STATE NAME=_toolchange_state MOVE=0")
         self.status = "ready"
 
