@@ -143,12 +143,14 @@ class BatchKlippy:
         self._check()
         return took
 
-    def wait_printed(self, asked: Sequence[str] = ()) -> None:
-        """Until all lines are read."""
+    def wait_printed(
+        self, asked: Sequence[str] = (), until: str = "complete"
+    ) -> None:
+        """Until all lines are read, or those up to a pause."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             stats = self.api.objects("print_stats", *asked)["print_stats"]
-            if stats["state"] == "complete":
+            if stats["state"] == until:
                 return
             if stats["state"] not in ("printing", "standby"):
                 raise PrinterError(f"the print ended: {stats}")
