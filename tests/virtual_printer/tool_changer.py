@@ -35,6 +35,8 @@ pickup_gcode:
     G0 X{dock} F12000
     G4 P1500
 dropoff_gcode:
+    G91
+    G0 Z5 F1200
     G90
     G0 Y240 F12000
     G0 X{dock} F12000
