@@ -10,7 +10,7 @@
 import logging
 
 from . import commands, fans, hooks, marks, mesh, pause, power_pin, stop
-from . import tool_check, unattended, z_homing, z_phase
+from . import tool_check, unattended, z_homing, z_lift, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -43,6 +43,7 @@ class PowerLossRecovery:
         self.tool_check = tool_check.ToolCheck(config)
         self.hooks = hooks.Hooks(config, self.debug)
         self.z_homing = z_homing.ZHoming(config, self.hooks)
+        z_lift.ZLift(self.printer, self.z_homing)
         self.trouble = ""
         register = self.gcode.register_command
         register('PLR_Z_HOME', self.cmd_PLR_Z_HOME,

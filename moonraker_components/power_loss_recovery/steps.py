@@ -132,7 +132,12 @@ def _lift_step(
     lines += ["SET_GCODE_OFFSET X=0 Y=0 Z=0", "M220 S100", "M221 S100"]
     if "extruder1" in facts.objects:
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
-    lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90", "M400"]
+    if facts.z_switches and facts.toolhead_z is None:
+        # After a cut while Z was measured the switches may be near.
+        lines.append(f"_PLR_LIFT DISTANCE={lift:.3f}")
+    else:
+        lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90"]
+    lines.append("M400")
     return Step(
         "lift", "Lift the nozzle", "\n".join(lines), MOVE_TIMEOUT, lowest_z=stands.z
     )

@@ -56,6 +56,8 @@ def heights(made: Plan, start: float) -> list[tuple[str, float, float]]:
             match = re.search(r"Z(-?[\d.]+)", line)
             if line in ("G90", "G91"):
                 absolute = line == "G90"
+            elif line.startswith("_PLR_LIFT"):
+                found.append((s.name, z, z := z + float(line.split("=")[1])))
             elif line.startswith("G1") and match:
                 to = float(match[1]) + (0.0 if absolute else z)
                 found.append((s.name, z, to))
@@ -214,7 +216,7 @@ def test_z_that_must_be_measured_and_cannot_be_is_refused() -> None:
 
 def test_nothing_of_the_old_print_bends_the_sequence() -> None:
     lines = step(make(), "lift").script.split("\n")
-    moved = lines.index("G91")
+    moved = next(i for i, line in enumerate(lines) if "_PLR_LIFT" in line)
     for command in ("BED_MESH_CLEAR", "SET_GCODE_OFFSET X=0 Y=0 Z=0", "M221 S100",
                     "M220 S100", "EXCLUDE_OBJECT_END"):  # fmt: skip
         assert lines.index(command) < moved

@@ -130,7 +130,7 @@ EXTRA_IMPORTS = {
     "sys", "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
-WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}
+WAIT_FOR_MOVES = {"z_homing.py", "z_lift.py", "z_motors.py"}
 
 
 @extra

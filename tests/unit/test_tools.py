@@ -3,6 +3,7 @@
 """Which tool a resume begins with, which one it goes on with, and when it refuses."""
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def test_the_mounted_tool_is_told_to_the_changer_and_nothing_changes() -> None:
 
 def test_the_tool_is_looked_at_before_anything_moves() -> None:
     made = make(using(1), changer("tool T1", 1))
-    moving = [s for s in made.steps if "G1" in s.script or "G28" in s.script]
+    moving = [s for s in made.steps if re.search("G1 |G28|_LIFT", s.script)]
     assert moving[0].script.startswith('_PLR_CHECK_TOOL NAME="tool T1"\n')
 
 
@@ -185,8 +186,8 @@ def test_the_nozzle_is_lifted_as_high_whatever_its_offset(number: int) -> None:
     offset = OFFSETS[f"tool T{number}"][2]
     tall = using(number, position=(50.0, 50.0, 60.0, 1.0), toolhead_z=20.0)
     made = make(tall, changer(f"tool T{number}", number))
-    lift = next(x for x in script(made, "lift").split("\n") if x.startswith("G1 Z"))
-    nozzle = 20.0 + float(lift.split()[1][1:]) - offset
+    lift = next(x for x in script(made, "lift").split("\n") if "_PLR_LIFT" in x)
+    nozzle = 20.0 + float(lift.split("=")[1]) - offset
     assert nozzle >= 60.0 + plan.CLEARANCE - 1e-6
 
 
