@@ -152,6 +152,8 @@ def _tool(record: Record, facts: Facts, safe_z: float) -> list[Step]:
     title = f"Go on with {tool.wanted}"
     if tool.changes:
         title = f"Change from {tool.mounted} to {tool.wanted}"
+        # Measured Z is at its top, and a change begins with a lift.
+        lines += ["G90", f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}"]
         lines.append(tool.changer.kind.select(tool.wanted))
         lines += [
             _heat(name, record.heaters.get(name, 0.0))
