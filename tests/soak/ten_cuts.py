@@ -60,6 +60,8 @@ def began(printer: VirtualPrinter, number: int, running: bool) -> None:
 
     def reached() -> bool:
         status = printer.get("/server/plr/status")
+        failed = status["state"] == "interrupted" and status["last_error"]
+        assert not failed, failed
         if running or status["state"] == "printing":
             return status["state"] == "printing"
         return status["step"] is not None and status["step"]["number"] >= number
