@@ -54,7 +54,7 @@ def make(path: Path, out: Path, job: str) -> None:
         offline.resume_file(offline.Asked(path, place, out))
         return
     if job == "component":
-        head, _ = files.examine(path, position)
+        head, _, _ = files.examine(path, position)
         files.setup(path, head)
     with open(path, "rb") as f:
         size = os.path.getsize(path)

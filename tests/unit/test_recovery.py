@@ -165,6 +165,33 @@ async def test_a_changed_file_is_refused(bench: Bench) -> None:
         await bench.prepare()
 
 
+def put(bench: Bench, gcode: bytes) -> None:
+    """Let that be the file that was interrupted at POSITION."""
+    path = bench.root / "part.gcode"
+    path.write_bytes(gcode)
+    job = files.identify(bench.root, str(path), 1.0).job
+    bench.pending = replace(bench.pending, job=job)
+
+
+async def test_a_rest_beyond_the_machine_is_refused(bench: Bench) -> None:
+    put(bench, GCODE + b"G1 X-20 Y100 E5\n")
+    with pytest.raises(Refusal, match="goes in X from -20.00 to 150.00"):
+        await bench.prepare()
+    put(bench, GCODE + b"G1 Z240\nG1 X150 E5\n")
+    with pytest.raises(Refusal, match="goes in Z from -2.00 to 240.00"):
+        await bench.prepare()
+    assert bench.klippy.sent == []
+
+
+async def test_a_rest_that_nobody_can_follow_is_no_reason(bench: Bench) -> None:
+    put(bench, GCODE + b"G1 X100 Y100 E5\n" * 5000 + b"G20\nG1 X999 E5\n")
+    await bench.prepare()
+    # Nor one that goes where this machine has just printed.
+    bench.klippy.toolhead["axis_minimum"][0] = 110.0
+    put(bench, GCODE)
+    await bench.prepare()
+
+
 async def test_a_whole_resume_ends_with_the_print(bench: Bench) -> None:
     name = await bench.run()
     assert bench.klippy.started == [name] and bench.resume_files() == [Path(name).name]

@@ -2,41 +2,47 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """Where plastic is, without reading the moves that cannot add to it.
 
-After the first layers nearly every piece of a file stays inside what is there.  The
-whole numbers of its X and Y words show that; such a piece is read only for its
-height, and only when no higher one was.  Never smaller than what was printed: at the
-start of a piece the filament is taken as not pulled back.
+After the first layers nearly every piece of a file stays inside what is there: no X
+or Y word in it names a place outside.  Of a piece that has one, only the lines around
+it are read; of the others, those with the highest Z.  Never smaller than what was
+printed: where reading begins, the filament is taken as not pulled back.
 """
 from __future__ import annotations
 
 import math
-import re
 
 from .layers import Layers
 from .modal import Motion
 from .moves import run
 from .skim import Known, Skimmer
-from .text import WINDOW, Data
+from .text import WINDOW, Data, windows
+from .words import numbers, within
 
-_WHOLE = rb"([-+]?(?=[.\d])\d{0,300})"
-_Z = re.compile(rb"Z *([-+]?(?:\d{1,300}\.?\d{0,300}|\.\d{1,300}))")
-_ARCS = (b"G2 ", b"G3 ")
+_ARMS = (b"I", b"J")
+_LOWER = (b"x", b"y", b"z")
+# Of a piece with a place outside, so much is read around it.
+_PART = 4096
+
+# Lowest and highest x, y, z of plastic, mm, free of G92; not finite where nothing
+# was printed or a frame is unknown
+Span = tuple[list[float], list[float]]
 
 
-def extent(
-    data: Data, end: int, window: int = WINDOW
-) -> tuple[list[float], list[float]]:
-    """Lowest and highest x, y, z of plastic, mm, free of G92; not finite where
-    nothing was printed or a frame is unknown."""
-    found = _Extent(data, window)
+def extent(data: Data, end: int, window: int = WINDOW) -> Span:
+    """Of all that is printed before `end`."""
+    found = Extent(data, window)
     found.read(end)
     return found.finish()
 
 
-class _Extent(Skimmer):
-    def __init__(self, data: Data, window: int) -> None:
+class Extent(Skimmer):
+    """finish() tells what was printed since the one before.  flat: whether X and Y
+    are wanted, or Z alone."""
+
+    def __init__(self, data: Data, window: int = WINDOW, flat: bool = True) -> None:
         super().__init__(data, window)
-        self._low, self._high = [math.inf] * 3, [-math.inf] * 3
+        self._flat = flat
+        self._low, self._high = _nowhere()
         # (highest Z word, start, length, modes and frame, known before) of pieces
         self._unread: list[tuple[float, int, int, Motion, Known]] = []
         # Where the head is between two pieces when it may be outside
@@ -51,19 +57,20 @@ class _Extent(Skimmer):
         if not super().skim(start, piece):
             return False
         motion = self.trail[-1][1]
-        text = piece.upper()
-        words = [float(word) for word in set(_Z.findall(text))]
-        highest, self._z = max([self._z, *words]), max(words, default=self._z)
-        if self._inside(text, motion):
-            frame = motion.frame[2]
-            self._unread.append(
-                (highest + frame, start, len(piece), motion, self.known)
-            )
-        else:
+        text = piece.upper() if any(axis in piece for axis in _LOWER) else piece
+        found = [math.inf if math.isnan(z) else z for z in numbers(text, b"Z")]
+        highest, self._z = max([self._z, *found]), max(found, default=self._z)
+        unread = highest + motion.frame[2], start, len(piece), motion, self.known
+        if not self._flat or self._inside(text, motion):
+            self._unread.append(unread)
+        elif self.modes_changed:
             self._leave(self._read_moves(start, piece, motion, self.known))
+        else:
+            self._unread.append(unread)
+            self._read_parts(start, piece, motion)
         return True
 
-    def finish(self) -> tuple[list[float], list[float]]:
+    def finish(self) -> Span:
         self._add(self.state.motion)
         for highest, start, length, motion, known in sorted(
             self._unread, key=lambda piece: -piece[0]
@@ -72,7 +79,15 @@ class _Extent(Skimmer):
                 break
             piece = self.data[start : start + length]
             self._read_moves(start, piece, motion, known)
-        return self._low, self._high
+        low, high = self._low, self._high
+        if not self._flat:
+            low[:2], high[:2] = [math.nan] * 2, [math.nan] * 2
+        self._low, self._high = _nowhere()
+        self._unread.clear()
+        for motion in (self.state.motion, self.known.motion):
+            motion.low, motion.high = _nowhere()
+        self._leave(self.state.motion)
+        return low, high
 
     def _leave(self, motion: Motion) -> None:
         self._at = motion.position[:2]
@@ -80,21 +95,24 @@ class _Extent(Skimmer):
         if math.isnan(self._z):
             self._z = math.inf
 
+    def _read_parts(self, start: int, piece: bytes, motion: Motion) -> None:
+        for at, part in windows(piece, 0, len(piece), _PART):
+            if not self._inside(part.upper(), motion):
+                read = self._read_moves(start + at, part, motion, self.known)
+                self._at = read.position[:2]
+
     def _inside(self, text: bytes, motion: Motion) -> bool:
-        reach = 0.0
-        if text.startswith(_ARCS) or any(b"\n" + arc in text for arc in _ARCS):
-            arms = (_span(text, a) for a in (b"I", b"J"))
-            reach = 2.0 * sum(max(abs(low), abs(high)) for low, high in arms)
+        # An arc goes no further from its ends than twice its arm.
+        arms = (max(map(abs, numbers(text, axis)), default=0.0) for axis in _ARMS)
+        reach = 2.0 * sum(arms)
         for axis, letter in enumerate((b"X", b"Y")):
-            low, high = _span(text, letter)
-            if self._at:
-                low, high = min(low, self._at[axis]), max(high, self._at[axis])
-            known_low = min(self._low[axis], motion.low[axis] + motion.frame[axis])
-            known_high = max(self._high[axis], motion.high[axis] + motion.frame[axis])
+            frame = motion.frame[axis]
+            low = min(self._low[axis] - frame, motion.low[axis]) + reach
+            high = max(self._high[axis] - frame, motion.high[axis]) - reach
             # Also false where one of them is not a number
-            if not low - reach + motion.frame[axis] >= known_low:
+            if self._at and not low <= self._at[axis] <= high:
                 return False
-            if not high + reach + motion.frame[axis] <= known_high:
+            if not within(text, letter, low, high):
                 return False
         self._at = []
         return True
@@ -104,7 +122,7 @@ class _Extent(Skimmer):
     ) -> Motion:
         motion = self.seeded(start, modes, known)
         motion.forget_tools(0.0)
-        motion.low, motion.high = [math.inf] * 3, [-math.inf] * 3
+        motion.low, motion.high = _nowhere()
         if motion.absolute_extrude:
             # The first E there is taken for extrusion, as nobody knows.
             motion.position[3] = -math.inf
@@ -123,33 +141,5 @@ class _Extent(Skimmer):
                 self._high[axis] = high
 
 
-def _span(text: bytes, letter: bytes) -> tuple[float, float]:
-    """The least and the greatest number after `letter`; infinite for none."""
-    spaced = b" *" if letter + b" " in text else b""
-    words = set(re.findall(letter + spaced + _WHOLE, text))
-    if not words:
-        return math.inf, -math.inf
-    # Whole parts do not overlap: the extremes begin with the extreme ones, of which
-    # 0, 00 and +0 are the same and -0 is not.
-    signed = {word: _signed(word) for word in words}
-    least, most = min(signed.values()), max(signed.values())
-    ends = [word for word, value in signed.items() if value in (least, most)]
-    spans = [_exactly(text, letter + spaced, word) for word in ends]
-    return min(low for low, _ in spans), max(high for _, high in spans)
-
-
-def _signed(whole: bytes) -> float:
-    value = float(whole.lstrip(b"+-") or b"0")
-    return -1.0 - value if whole.startswith(b"-") else value
-
-
-def _exactly(text: bytes, start: bytes, whole: bytes) -> tuple[float, float]:
-    """The least and the greatest of the numbers that begin with `whole`."""
-    digits = whole[-1:].isdigit()
-    rest = rb"(?:\.\d*)?" if digits else rb"\.\d*"
-    pattern = start + b"(" + re.escape(whole) + rest + rb")(?!\d)"
-    found = [
-        float(word if digits else word + b"0")
-        for word in set(re.findall(pattern, text))
-    ]
-    return min(found, default=-math.inf), max(found, default=math.inf)
+def _nowhere() -> Span:
+    return [math.inf] * 3, [-math.inf] * 3

@@ -87,7 +87,7 @@ def read(data: Data, end: int, window: int = WINDOW) -> State:
 
 
 class Skimmer:
-    """One pass over a file; extent.py looks over its shoulder."""
+    """A way through a file, from its start; extent.py looks over its shoulder."""
 
     def __init__(self, data: Data, window: int) -> None:
         self.data, self._window = data, window
@@ -95,38 +95,52 @@ class Skimmer:
         self.known = Known(0, Motion(), math.nan, None)
         # Starts of the pieces skimmed since then, with modes and frame there
         self.trail: list[tuple[int, Motion]] = []
+        # Whether they did in the piece that was skimmed last
+        self.modes_changed = False
         self._modes: Motion | None = None
+        self._end = 0
 
     def read(self, end: int) -> State:
-        state = self.state
-        begin = 0
-        for start, piece in windows(self.data, 0, end, min(STEP, self._window)):
-            self.read_piece(start, piece)
-            begin = start + len(piece)
-            if state.motion.printing:
+        """The state at `end`."""
+        self.go_on(end)
+        if self.state.motion.unsure or self.state.motion.missed:
+            self.state = read(self.data, end, self._window)
+            self._note(end)
+        return self.state
+
+    def go_on(self, end: int) -> None:
+        """From where it is to `end`."""
+        step = min(STEP, self._window)
+        for start, piece in windows(self.data, self._end, end, step):
+            if self.state.motion.printing:
                 break
-        for start, piece in windows(self.data, begin, end, self._window):
+            self.read_piece(start, piece)
+            self._end = start + len(piece)
+        for start, piece in windows(self.data, self._end, end, self._window):
             if not self.skim(start, piece):
                 self.read_piece(start, piece)
+        self._end = end
         if self.trail:
             self._settle(end)
-        if state.motion.unsure or state.motion.missed:
-            return read(self.data, end, self._window)
-        return state
 
     def read_piece(self, start: int, piece: bytes) -> None:
         state = self.state
         if self.trail:
             self._settle(start)
-        self._modes = None
         layers = state.ambient.layers
         first, last = run(piece, start, state.motion, layers, state.ambient)
         state.markers = markers_in(piece, start, state.markers)
         state.first = first if state.first is None else state.first
         state.last = last or state.last
-        self.known = Known(
-            start + len(piece), state.motion.copy(), layers.printed_z, state.last
-        )
+        self._note(start + len(piece))
+
+    def _note(self, offset: int) -> None:
+        """There, nothing is in doubt."""
+        state = self.state
+        printed_z = state.ambient.layers.printed_z
+        self.known = Known(offset, state.motion.copy(), printed_z, state.last)
+        self.trail.clear()
+        self._modes = None
 
     def skim(self, start: int, piece: bytes) -> bool:
         """False when the piece has to be read."""
@@ -163,6 +177,7 @@ class Skimmer:
                 self._modes = state.motion.copy()
             # Thousands of pieces share one: nothing changes it.
             self.trail.append((start, self._modes))
+            self.modes_changed = bool(modes)
             if modes:
                 self._modes = None
             for line in any_time:
@@ -200,9 +215,7 @@ class Skimmer:
                 break
         self.state.motion, self.state.last = motion, tail.last
         self.state.ambient.layers.printed_z = layers.printed_z
-        self.known = Known(end, motion.copy(), layers.printed_z, tail.last)
-        self.trail.clear()
-        self._modes = None
+        self._note(end)
 
     def seeded(self, offset: int, motion: Motion, known: Known) -> Motion:
         """`motion`, at a place of the trail that begins at `known`, with where the

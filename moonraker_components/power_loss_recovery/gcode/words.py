@@ -1,0 +1,87 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""The numbers after a letter in a piece of a file, in upper case; comments count.
+
+Most need not be looked at to know that they stay between two limits: a pattern of
+whole numbers passes over those that do for certain, and only the few near the limits
+or beyond, or written in another way, become numbers.
+"""
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Iterable, Iterator
+
+# Beyond them, numbers are compared one by one.
+_MOST = 9999
+# Bytes a letter: where there are more, to look for it is quicker than a pattern.
+_RARE = 512
+# As Klipper cuts it out, if float() can take it; it takes digits of other scripts.
+_VALUE = rb"[ \t\v\f\r]*([-+.\d\x80-\xff][^A-Z*_;\n]*)"
+
+
+def within(text: bytes, letter: bytes, low: float, high: float) -> bool:
+    """Whether every number after `letter` is from `low` to `high`.  False also for
+    what does not begin as one that is, and for all where a limit is NaN."""
+    if not low <= high:
+        return letter not in text
+    least, most = max(low, -_MOST), min(high, _MOST)
+    pattern = _perhaps_beyond(letter, math.ceil(least), math.floor(most))
+    found = _numbers(set(pattern.findall(text)))
+    return all(low <= value <= high for value in found)
+
+
+def numbers(text: bytes, letter: bytes) -> list[float]:
+    """All that are different; NaN for what may be no number."""
+    pattern = re.compile(letter + _VALUE)
+    if text.count(letter) > len(text) // _RARE:
+        return list(_numbers(set(pattern.findall(text))))
+    words = set()
+    at = text.find(letter)
+    while at >= 0:
+        match = pattern.match(text, at)
+        if match is not None:
+            words.add(match[1])
+        at = text.find(letter, at + 1)
+    return list(_numbers(words))
+
+
+def _numbers(words: Iterable[bytes]) -> Iterator[float]:
+    for word in words:
+        try:
+            yield float(word if word.isascii() else word.decode("utf-8"))
+        except ValueError:
+            yield math.nan
+
+
+@functools.lru_cache(maxsize=64)
+def _perhaps_beyond(letter: bytes, low: int, high: int) -> re.Pattern[bytes]:
+    """Finds the words whose whole part does not show that they are from low to
+    high."""
+    # 7.9 is more than 7, and -7.9 less than -7.  The most frequent come first.
+    parts = _integers(max(low, 0), high - 1)
+    negative = _integers(max(-high, 0), -low - 1)
+    if negative:
+        parts.append(b"-(?:" + b"|".join(negative) + b")")
+    if not parts:
+        return re.compile(letter + _VALUE)
+    return re.compile(letter + rb"(?!(?:" + b"|".join(parts) + rb")\.)" + _VALUE)
+
+
+def _integers(low: int, high: int) -> list[bytes]:
+    """Patterns of all numbers from `low` >= 0 to `high`, without leading zeros;
+    those of the most numbers first."""
+    found = []
+    while low <= high:
+        step = 1
+        while low % (step * 10) == 0 and step * 10 <= min(low, high - low + 1):
+            step *= 10
+        prefix, digit = divmod(low // step, 10)
+        last = min(9, digit + (high - low + 1) // step - 1)
+        digits = b"%d" % digit if last == digit else b"[%d-%d]" % (digit, last)
+        lead = b"%d" % prefix if prefix else b""
+        count = step * (last - digit + 1)
+        found.append((count, lead + digits + rb"\d" * (len(str(step)) - 1)))
+        low += count
+    return [pattern for _, pattern in sorted(found, reverse=True)]
