@@ -10,6 +10,7 @@ printed: where reading begins, the filament is taken as not pulled back.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from .layers import Layers
 from .modal import Motion
@@ -20,8 +21,8 @@ from .words import numbers, within
 
 _ARMS = (b"I", b"J")
 _LOWER = (b"x", b"y", b"z")
-# Of a piece with a place outside, so much is read around it.
-_PART = 4096
+# So much is read around a place outside.
+_PART = 2048
 
 # Lowest and highest x, y, z of plastic, mm, free of G92; not finite where nothing
 # was printed or a frame is unknown
@@ -35,6 +36,21 @@ def extent(data: Data, end: int, window: int = WINDOW) -> Span:
     return found.finish()
 
 
+@dataclass
+class _Unread:
+    """A piece of which X and Y are known.  highest: Z of its words, free of G92;
+    before: of the head at its start, or more; in_parts: modes and frame are `motion`'s all through;
+    known: before it."""
+
+    highest: float
+    before: float
+    start: int
+    length: int
+    motion: Motion
+    in_parts: bool
+    known: Known
+
+
 class Extent(Skimmer):
     """finish() tells what was printed since the one before.  flat: whether X and Y
     are wanted, or Z alone."""
@@ -43,8 +59,7 @@ class Extent(Skimmer):
         super().__init__(data, window)
         self._flat = flat
         self._low, self._high = _nowhere()
-        # (highest Z word, start, length, modes and frame, known before) of pieces
-        self._unread: list[tuple[float, int, int, Motion, Known]] = []
+        self._unread: list[_Unread] = []
         # Where the head is between two pieces when it may be outside
         self._at: list[float] = []
         self._z = -math.inf
@@ -57,28 +72,28 @@ class Extent(Skimmer):
         if not super().skim(start, piece):
             return False
         motion = self.trail[-1][1]
-        text = piece.upper() if any(axis in piece for axis in _LOWER) else piece
-        found = [math.inf if math.isnan(z) else z for z in numbers(text, b"Z")]
-        highest, self._z = max([self._z, *found]), max(found, default=self._z)
-        unread = highest + motion.frame[2], start, len(piece), motion, self.known
+        text = _upper(piece)
+        before, found = self._z, _heights(text)
+        highest, self._z = max([before, *found]), max(found, default=before)
+        unread = _Unread(
+            highest + motion.frame[2], before, start, len(piece), motion,
+            not self.modes_changed, self.known,
+        )  # fmt: skip
         if not self._flat or self._inside(text, motion):
             self._unread.append(unread)
-        elif self.modes_changed:
-            self._leave(self._read_moves(start, piece, motion, self.known))
-        else:
+        elif unread.in_parts:
             self._unread.append(unread)
-            self._read_parts(start, piece, motion)
+            self._read_sides(start, piece, motion)
+        else:
+            self._leave(self._read_moves(start, piece, motion, self.known))
         return True
 
     def finish(self) -> Span:
         self._add(self.state.motion)
-        for highest, start, length, motion, known in sorted(
-            self._unread, key=lambda piece: -piece[0]
-        ):
-            if highest <= self._high[2]:
+        for unread in sorted(self._unread, key=lambda piece: -piece.highest):
+            if unread.highest <= self._high[2]:
                 break
-            piece = self.data[start : start + length]
-            self._read_moves(start, piece, motion, known)
+            self._read_tops(unread)
         low, high = self._low, self._high
         if not self._flat:
             low[:2], high[:2] = [math.nan] * 2, [math.nan] * 2
@@ -95,16 +110,31 @@ class Extent(Skimmer):
         if math.isnan(self._z):
             self._z = math.inf
 
-    def _read_parts(self, start: int, piece: bytes, motion: Motion) -> None:
+    def _read_sides(self, start: int, piece: bytes, motion: Motion) -> None:
         for at, part in windows(piece, 0, len(piece), _PART):
-            if not self._inside(part.upper(), motion):
+            if not self._inside(_upper(part), motion):
                 read = self._read_moves(start + at, part, motion, self.known)
                 self._at = read.position[:2]
 
+    def _read_tops(self, unread: _Unread) -> None:
+        start, end = unread.start, unread.start + unread.length
+        size = _PART if unread.in_parts else self._window
+        z = unread.before
+        for at, part in windows(self.data, start, end, size):
+            found = _heights(_upper(part))
+            if max([z, *found]) + unread.motion.frame[2] > self._high[2]:
+                read = self._read_moves(at, part, unread.motion, unread.known)
+                z = read.position[2]
+                z = math.inf if math.isnan(z) else z
+            else:
+                z = max(found, default=z)
+
     def _inside(self, text: bytes, motion: Motion) -> bool:
         # An arc goes no further from its ends than twice its arm.
-        arms = (max(map(abs, numbers(text, axis)), default=0.0) for axis in _ARMS)
-        reach = 2.0 * sum(arms)
+        reach = 0.0
+        if self.arcs:
+            arms = (max(map(abs, numbers(text, axis)), default=0.0) for axis in _ARMS)
+            reach = 2.0 * sum(arms)
         for axis, letter in enumerate((b"X", b"Y")):
             frame = motion.frame[axis]
             low = min(self._low[axis] - frame, motion.low[axis]) + reach
@@ -143,3 +173,11 @@ class Extent(Skimmer):
 
 def _nowhere() -> Span:
     return [math.inf] * 3, [-math.inf] * 3
+
+
+def _upper(piece: bytes) -> bytes:
+    return piece.upper() if any(axis in piece for axis in _LOWER) else piece
+
+
+def _heights(text: bytes) -> list[float]:
+    return [math.inf if math.isnan(z) else z for z in numbers(text, b"Z")]

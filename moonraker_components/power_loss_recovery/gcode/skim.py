@@ -26,9 +26,11 @@ from .text import MAX_LINE, WINDOW, Data, windows
 
 # mm.  An MMU takes filament back by 100 to 200 mm when it changes it.
 FURTHEST_RETRACTION = 500.0
+# Of an arc, no more than that it is one.
 _LINES = re.compile(
-    rb"\n(?!G[0-3] )(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))([^\r\n][^\n]*)"
+    rb"\n(?!G[01] )(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))(G[23] |[^\r\n][^\n]*)"
 )
+_ARCS = (b"G2 ", b"G3 ")
 _PLACEHOLDER = b"PLR_RESUME"
 # Where the head is matters to these.
 _NEED_PLACE = frozenset(
@@ -38,7 +40,7 @@ _MODES = frozenset("ACTIVATE_EXTRUDER G17 G18 G19 G20 G90 M82 M83".split())
 _TOOL_OR_AXIS = ("T", "X", "Y", "Z", "I", "J")
 # Only the last of each matters, whatever stands between.
 _LAST_WINS = frozenset(
-    "EXCLUDE_OBJECT_END EXCLUDE_OBJECT_START G10 G11 G92 M106 M107 M117 M140 M190 M204"
+    "EXCLUDE_OBJECT_END EXCLUDE_OBJECT_START G10 G11 G92 M106 M107 M117 M204"
     " M205 M73 M900 SET_FAN_SPEED SET_GCODE_VARIABLE SET_PIN SET_PRESSURE_ADVANCE"
     " SET_RETRACTION SET_VELOCITY_LIMIT".split()
 )
@@ -95,8 +97,8 @@ class Skimmer:
         self.known = Known(0, Motion(), math.nan, None)
         # Starts of the pieces skimmed since then, with modes and frame there
         self.trail: list[tuple[int, Motion]] = []
-        # Whether they did in the piece that was skimmed last
-        self.modes_changed = False
+        # Of the piece that was skimmed last: whether modes do, and it has arcs
+        self.modes_changed = self.arcs = False
         self._modes: Motion | None = None
         self._end = 0
 
@@ -155,8 +157,12 @@ class Skimmer:
         in_turn: set[bytes] = set()
         any_time: list[bytes] = []
         modes: set[bytes] = set()
+        self.arcs = False
         try:
             for line in once:
+                if line in _ARCS:
+                    self.arcs = True
+                    continue
                 if line.startswith(b";"):
                     if _PLACEHOLDER in line:
                         state.markers = markers_in(piece, start, state.markers)

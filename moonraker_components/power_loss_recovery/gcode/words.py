@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 
 # Beyond them, numbers are compared one by one.
 _MOST = 9999
-# Bytes a letter: where there are more, to look for it is quicker than a pattern.
-_RARE = 512
+# Letters that are looked for one by one, which is quicker than a pattern.
+_FEW = 128
 # As Klipper cuts it out, if float() can take it; it takes digits of other scripts.
 _VALUE = rb"[ \t\v\f\r]*([-+.\d\x80-\xff][^A-Z*_;\n]*)"
 
@@ -34,16 +34,17 @@ def within(text: bytes, letter: bytes, low: float, high: float) -> bool:
 
 def numbers(text: bytes, letter: bytes) -> list[float]:
     """All that are different; NaN for what may be no number."""
-    pattern = re.compile(letter + _VALUE)
-    if text.count(letter) > len(text) // _RARE:
-        return list(_numbers(set(pattern.findall(text))))
-    words = set()
+    pattern, words = re.compile(letter + _VALUE), set()
     at = text.find(letter)
-    while at >= 0:
+    for _ in range(_FEW):
+        if at < 0:
+            break
         match = pattern.match(text, at)
         if match is not None:
             words.add(match[1])
         at = text.find(letter, at + 1)
+    else:
+        words.update(pattern.findall(text, max(at, 0)))
     return list(_numbers(words))
 
 
