@@ -2,14 +2,15 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """Where plastic is, without reading the moves that cannot add to it.
 
-After the first layers nearly every piece of a file stays inside what is there: no X
-or Y word in it names a place outside.  Of a piece that has one, only the lines around
-it are read; of the others, those with the highest Z.  Never smaller than what was
-printed: where reading begins, the filament is taken as not pulled back.
+After the first layers nearly all of a file stays inside what is there: only the lines
+around X and Y words, and arcs, that may lead outside are read, and those with the
+highest Z.  Never smaller than what was printed: where reading begins, the filament is
+taken as not pulled back.
 """
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from .layers import Layers
@@ -17,12 +18,17 @@ from .modal import Motion
 from .moves import run
 from .skim import Known, Skimmer
 from .text import WINDOW, Data, windows
-from .words import numbers, within
+from .words import beyond, numbers
 
 _ARMS = (b"I", b"J")
+_ARC = re.compile(rb"\nG[23] [^\n]*E[^\n]*")
 _LOWER = (b"x", b"y", b"z")
-# So much is read around a place outside.
-_PART = 2048
+_SIDES = (b"X", b"Y")
+# So much is read at a place outside, and so much before it, to know the filament.
+_PART, _BEFORE = 2048, 512
+
+# Offset, axis, value
+_Word = tuple[int, int, float]
 
 # Lowest and highest x, y, z of plastic, mm, free of G92; not finite where nothing
 # was printed or a frame is unknown
@@ -39,7 +45,7 @@ def extent(data: Data, end: int, window: int = WINDOW) -> Span:
 @dataclass
 class _Unread:
     """A piece of which X and Y are known.  highest: Z of its words, free of G92;
-    before: of the head at its start, or more; in_parts: modes and frame are `motion`'s all through;
+    before: of the head at its start, or more; modes_changed: from those of `motion`;
     known: before it."""
 
     highest: float
@@ -47,7 +53,7 @@ class _Unread:
     start: int
     length: int
     motion: Motion
-    in_parts: bool
+    modes_changed: bool
     known: Known
 
 
@@ -75,17 +81,18 @@ class Extent(Skimmer):
         text = _upper(piece)
         before, found = self._z, _heights(text)
         highest, self._z = max([before, *found]), max(found, default=before)
-        unread = _Unread(
-            highest + motion.frame[2], before, start, len(piece), motion,
-            not self.modes_changed, self.known,
+        self._unread.append(
+            _Unread(highest + motion.frame[2], before, start, len(piece), motion,
+                    self.modes_changed, self.known)
         )  # fmt: skip
-        if not self._flat or self._inside(text, motion):
-            self._unread.append(unread)
-        elif unread.in_parts:
-            self._unread.append(unread)
-            self._read_sides(start, piece, motion)
-        else:
+        outside = self._outside(text, motion) if self._flat else []
+        if not outside:
+            self._at = []
+        elif self.modes_changed:
+            self._unread.pop()
             self._leave(self._read_moves(start, piece, motion, self.known))
+        else:
+            self._read_sides(start, piece, motion, outside)
         return True
 
     def finish(self) -> Span:
@@ -110,15 +117,27 @@ class Extent(Skimmer):
         if math.isnan(self._z):
             self._z = math.inf
 
-    def _read_sides(self, start: int, piece: bytes, motion: Motion) -> None:
-        for at, part in windows(piece, 0, len(piece), _PART):
-            if not self._inside(_upper(part), motion):
-                read = self._read_moves(start + at, part, motion, self.known)
-                self._at = read.position[:2]
+    def _read_sides(
+        self, start: int, piece: bytes, motion: Motion, outside: list[_Word]
+    ) -> None:
+        """Around the words outside, and until the head is inside again."""
+        done, at = 0, self._at
+        for offset, axis, value in outside:
+            low, high = self._limits(axis, motion)
+            if offset < done or low <= value <= high:
+                continue
+            begin = piece.rfind(b"\n", 0, max(offset - _BEFORE, 0)) + 1
+            begin = max(begin, done)
+            for number, part in windows(piece, begin, len(piece), _PART):
+                read = self._read_moves(start + number, part, motion, self.known)
+                done, at = number + len(part), read.position[:2]
+                if done > offset and self._holds(at, motion):
+                    break
+        self._at = at if done == len(piece) else []
 
     def _read_tops(self, unread: _Unread) -> None:
         start, end = unread.start, unread.start + unread.length
-        size = _PART if unread.in_parts else self._window
+        size = self._window if unread.modes_changed else _PART
         z = unread.before
         for at, part in windows(self.data, start, end, size):
             found = _heights(_upper(part))
@@ -129,23 +148,38 @@ class Extent(Skimmer):
             else:
                 z = max(found, default=z)
 
-    def _inside(self, text: bytes, motion: Motion) -> bool:
-        # An arc goes no further from its ends than twice its arm.
-        reach = 0.0
+    def _outside(self, text: bytes, motion: Motion) -> list[_Word]:
+        found: list[_Word] = []
+        if self._at and not self._holds(self._at, motion):
+            found.append((0, 0, math.nan))
+        for axis, letter in enumerate(_SIDES):
+            words = beyond(text, letter, *self._limits(axis, motion))
+            found += [(offset, axis, value) for offset, value in words]
         if self.arcs:
-            arms = (max(map(abs, numbers(text, axis)), default=0.0) for axis in _ARMS)
-            reach = 2.0 * sum(arms)
-        for axis, letter in enumerate((b"X", b"Y")):
-            frame = motion.frame[axis]
-            low = min(self._low[axis] - frame, motion.low[axis]) + reach
-            high = max(self._high[axis] - frame, motion.high[axis]) - reach
-            # Also false where one of them is not a number
-            if self._at and not low <= self._at[axis] <= high:
-                return False
-            if not within(text, letter, low, high):
-                return False
-        self._at = []
-        return True
+            for match in _ARC.finditer(b"\n" + text):
+                if not self._holds_arc(match[0], motion):
+                    found.append((match.start(), 0, math.nan))
+        return sorted(found, key=lambda word: word[0])
+
+    def _limits(self, axis: int, motion: Motion) -> tuple[float, float]:
+        frame = motion.frame[axis]
+        low = min(self._low[axis] - frame, motion.low[axis])
+        return low, max(self._high[axis] - frame, motion.high[axis])
+
+    def _holds(self, at: list[float], motion: Motion, reach: float = 0.0) -> bool:
+        limits = (self._limits(axis, motion) for axis in range(2))
+        return all(
+            low <= x - reach and x + reach <= high
+            for x, (low, high) in zip(at, limits, strict=True)
+        )
+
+    def _holds_arc(self, line: bytes, motion: Motion) -> bool:
+        """False also where it does not say in which plane, or where it ends."""
+        arms = [max(map(abs, numbers(line, axis)), default=0.0) for axis in _ARMS]
+        words = [numbers(line, axis) for axis in _SIDES]
+        end = [word[0] if len(word) == 1 else math.nan for word in words]
+        # It goes no further from its end than the whole circle does.
+        return b"K" not in line and self._holds(end, motion, 2.0 * sum(arms))
 
     def _read_moves(
         self, start: int, piece: bytes, modes: Motion, known: Known

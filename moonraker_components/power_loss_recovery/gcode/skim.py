@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .ambient import Ambient, name_of, parse
 from .backward import STEP, last_word
@@ -26,9 +27,10 @@ from .text import MAX_LINE, WINDOW, Data, windows
 
 # mm.  An MMU takes filament back by 100 to 200 mm when it changes it.
 FURTHEST_RETRACTION = 500.0
-# Of an arc, no more than that it is one.
+# Of an arc that lays plastic no more than that it is one, of another nothing.
 _LINES = re.compile(
-    rb"\n(?!G[01] )(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))(G[23] |[^\r\n][^\n]*)"
+    rb"\n(?!G[01] )(?!G[23] [^Ee\n]*\n)(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))"
+    rb"(G[23] |[^\r\n][^\n]*)"
 )
 _ARCS = (b"G2 ", b"G3 ")
 _PLACEHOLDER = b"PLR_RESUME"
@@ -97,7 +99,8 @@ class Skimmer:
         self.known = Known(0, Motion(), math.nan, None)
         # Starts of the pieces skimmed since then, with modes and frame there
         self.trail: list[tuple[int, Motion]] = []
-        # Of the piece that was skimmed last: whether modes do, and it has arcs
+        # Of the piece that was skimmed last: whether modes do, but for the tool, and
+        # whether it has arcs
         self.modes_changed = self.arcs = False
         self._modes: Motion | None = None
         self._end = 0
@@ -152,51 +155,36 @@ class Skimmer:
         # The pattern wants the newline before a line.
         lines = _LINES.findall(b"\n" + piece[: piece.find(b"\n")])
         lines += _LINES.findall(piece)
-        # Each once, in the order in which they come last
-        once = list(dict.fromkeys(reversed(lines)))[::-1]
-        in_turn: set[bytes] = set()
-        any_time: list[bytes] = []
-        modes: set[bytes] = set()
-        self.arcs = False
+        if any(_PLACEHOLDER in line for line in lines):
+            state.markers = markers_in(piece, start, state.markers)
         try:
-            for line in once:
-                if line in _ARCS:
-                    self.arcs = True
-                    continue
-                if line.startswith(b";"):
-                    if _PLACEHOLDER in line:
-                        state.markers = markers_in(piece, start, state.markers)
-                    in_turn.add(line)
-                    continue
-                if len(line) > MAX_LINE:
-                    return False
-                name = name_of(line)
-                if name in _NEED_PLACE or (name == "G92" and _frames(parse(line))):
-                    return False
-                if name in _MODES or name.startswith(_TOOL_OR_AXIS):
-                    modes.add(line)
-                if name in _LAST_WINS:
-                    any_time.append(line)
-                else:
-                    in_turn.add(line)
+            sorts = _sorts(lines)
+            if sorts is None:
+                return False
             if self._modes is None:
                 self._modes = state.motion.copy()
             # Thousands of pieces share one: nothing changes it.
             self.trail.append((start, self._modes))
-            self.modes_changed = bool(modes)
-            if modes:
-                self._modes = None
-            for line in any_time:
-                state.ambient.apply(line)
-            for line in lines if in_turn else ():
-                if line in in_turn:
-                    state.ambient.apply(line)
-                    if line in modes:
-                        state.motion.command(line)
+            self._apply(lines, sorts)
         except LexError as error:
             at = (b"\n" + piece).find(b"\n" + error.line)
             raise ScanError(f"at offset {start + at}: {error}") from error
         return True
+
+    def _apply(self, lines: list[bytes], sorts: _Sorts) -> None:
+        motion, ambient = self.state.motion, self.state.ambient
+        self.arcs, self.modes_changed = sorts.arcs, False
+        if sorts.modes:
+            self._modes = None
+        for line in sorts.any_time:
+            ambient.apply(line)
+        for line in lines if sorts.in_turn else ():
+            if line in sorts.in_turn:
+                ambient.apply(line)
+                if line in sorts.modes:
+                    before = motion.modes()
+                    motion.command(line)
+                    self.modes_changed |= motion.modes() != before
 
     def _settle(self, end: int) -> None:
         """Find what the moves of the trail have left behind at its end."""
@@ -237,6 +225,37 @@ class Skimmer:
         made.forget_tools(FURTHEST_RETRACTION)
         made.position, made.feedrate = [x, y, z, math.nan], f
         return made
+
+
+class _Sorts(NamedTuple):
+    """Lines of a piece: whose order matters, of which some set modes or a tool, and of
+    which only the last of its kind counts; arcs: whether it has any."""
+
+    in_turn: set[bytes]
+    modes: set[bytes]
+    any_time: list[bytes]
+    arcs: bool
+
+
+def _sorts(lines: list[bytes]) -> _Sorts | None:
+    """None when the piece has to be read."""
+    found = _Sorts(set(), set(), [], any(arc in lines for arc in _ARCS))
+    # Each once, in the order in which they come last
+    for line in reversed(dict.fromkeys(reversed(lines))):
+        if line in _ARCS:
+            continue
+        if len(line) > MAX_LINE:
+            return None
+        name = name_of(line) if line[:1] != b";" else ""
+        if name in _NEED_PLACE or (name == "G92" and _frames(parse(line))):
+            return None
+        if name in _MODES or name.startswith(_TOOL_OR_AXIS):
+            found.modes.add(line)
+        if name in _LAST_WINS:
+            found.any_time.append(line)
+        else:
+            found.in_turn.add(line)
+    return found
 
 
 def _frames(command: Command) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Iterable, Iterator
 
 # Beyond them, numbers are compared one by one.
 _MOST = 9999
@@ -21,15 +20,20 @@ _FEW = 128
 _VALUE = rb"[ \t\v\f\r]*([-+.\d\x80-\xff][^A-Z*_;\n]*)"
 
 
-def within(text: bytes, letter: bytes, low: float, high: float) -> bool:
-    """Whether every number after `letter` is from `low` to `high`.  False also for
-    what does not begin as one that is, and for all where a limit is NaN."""
+def beyond(
+    text: bytes, letter: bytes, low: float, high: float
+) -> list[tuple[int, float]]:
+    """(offset, number) of every one after `letter` that is not from `low` to `high`.
+
+    Also of what does not begin as one that is, as NaN; and of all where a limit is.
+    """
     if not low <= high:
-        return letter not in text
-    least, most = max(low, -_MOST), min(high, _MOST)
-    pattern = _perhaps_beyond(letter, math.ceil(least), math.floor(most))
-    found = _numbers(set(pattern.findall(text)))
-    return all(low <= value <= high for value in found)
+        pattern = re.compile(letter + _VALUE)
+    else:
+        least, most = max(low, -_MOST), min(high, _MOST)
+        pattern = _perhaps_beyond(letter, math.ceil(least), math.floor(most))
+    found = [(match.start(), _number(match[1])) for match in pattern.finditer(text)]
+    return [(at, value) for at, value in found if not low <= value <= high]
 
 
 def numbers(text: bytes, letter: bytes) -> list[float]:
@@ -45,15 +49,14 @@ def numbers(text: bytes, letter: bytes) -> list[float]:
         at = text.find(letter, at + 1)
     else:
         words.update(pattern.findall(text, max(at, 0)))
-    return list(_numbers(words))
+    return [_number(word) for word in words]
 
 
-def _numbers(words: Iterable[bytes]) -> Iterator[float]:
-    for word in words:
-        try:
-            yield float(word if word.isascii() else word.decode("utf-8"))
-        except ValueError:
-            yield math.nan
+def _number(word: bytes) -> float:
+    try:
+        return float(word if word.isascii() else word.decode("utf-8"))
+    except ValueError:
+        return math.nan
 
 
 @functools.lru_cache(maxsize=64)

@@ -113,3 +113,30 @@ def test_most_of_a_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     data = START + FILL + hops
     assert quick(data, len(data), 4096).top_z == 19.8
     assert sum(read) < len(data) / 10
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        b"G17\nG3 Z%.1f I3 J3 P1\nTIMELAPSE_TAKE_FRAME\nG1 Z%.1f\n",  # a hop of Orca
+        b"G1 X-90 Y-90 Z%.1f F9000\nM106 S9\nG1 X15 Y10\nG1 Z%.1f\n",  # to park
+        b"G1 Z%.1f\nG1 X9\nG1 Z%.1f\nG3 X15 Y10 I1 J1 E1\n",  # an arc inside
+    ],
+)
+def test_hops_parking_and_arcs_inside_cost_little(
+    between: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    run = extent_module.run
+
+    def counting(piece: bytes, *rest: Any) -> Any:
+        read.append(len(piece))
+        return run(piece, *rest)
+
+    monkeypatch.setattr(extent_module, "run", counting)
+    data = START + b"G1 X5 Y-20 E1\nG1 X30 Y30 E1\nG1 X1 Y1 E1\n" + FILL
+    for z in range(5, 100):
+        data += between % (z / 5 + 0.4, z / 5) + FILL * 3
+    found = quick(data, len(data), 16384)
+    assert found == Footprint((1.0, -20.0, 30.0, 30.0), 19.8)
+    assert sum(read) < len(data) / 5

@@ -11,13 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moonraker_components.power_loss_recovery.gcode import words
-from moonraker_components.power_loss_recovery.gcode.words import numbers, within
+from moonraker_components.power_loss_recovery.gcode.words import beyond, numbers
 
 LIMITS = st.one_of(
     st.integers(-300, 300).map(float), st.floats(-300, 300), st.floats(-1e7, 1e7)
 )
 SPELLINGS = ("{}", " {}", "\t{}", "+{}", "00{}", "{:.3f}", "{:.0f}", "{:.1f}0")
 AFTER = ("\n", " Y3\n", "Y3", ";X9\n", "\r\n", "*7\n", "")
+
+
+def within(text: bytes, letter: bytes, low: float, high: float) -> bool:
+    return not beyond(text, letter, low, high)
 
 
 @settings(max_examples=1000, deadline=None)
@@ -30,7 +34,7 @@ def test_a_number_is_within_or_not(
 ) -> None:
     low, high = min(one, other), max(one, other)
     value = value if near == 0 else (low if near < 0 else high) + near * 0.5
-    if spelling[0] in "+0" and value < 0.0:
+    if spelling[0] in "+0" and math.copysign(1.0, value) < 0.0:
         spelling = "{}"
     written = spelling.format(value)
     if "e" in written:
