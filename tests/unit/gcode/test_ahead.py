@@ -18,6 +18,7 @@ from moonraker_components.power_loss_recovery.gcode.layers import Layers
 from moonraker_components.power_loss_recovery.gcode.modal import Motion
 from moonraker_components.power_loss_recovery.gcode.moves import run
 from moonraker_components.power_loss_recovery.gcode.scan import footprint, scan
+from tests.unit.gcode.random_print import random_print
 from tests.unit.gcode.test_extent import FILES
 from tests.unit.gcode.test_skim import FILL, LINES, START
 
@@ -80,6 +81,20 @@ def test_real_files_reach_as_far_as_when_every_move_is_read(path: Path) -> None:
         assert reach(data, start, source.choice([512, 4096, 65536])) == wanted
 
 
+def assert_reaches(found: Reach | None, wanted: Reach | None) -> None:
+    if wanted is None:
+        return
+    if found is None:
+        assert not any(map(math.isfinite, (*wanted.box, wanted.top_z)))
+        return
+    for have, want in zip(found.box[:2], wanted.box[:2], strict=True):
+        assert not have > want
+    for have, want in zip(
+        (*found.box[2:], found.top_z), (*wanted.box[2:], wanted.top_z), strict=True
+    ):
+        assert not have < want
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.sampled_from(LINES), max_size=60),
@@ -97,17 +112,16 @@ def test_the_rest_of_any_mixture_is_found_no_smaller(
         found = reach(data, start, window)
     except ScanError:
         return
-    if wanted is None:
-        return
-    if found is None:
-        assert not any(map(math.isfinite, (*wanted.box, wanted.top_z)))
-        return
-    for have, want in zip(found.box[:2], wanted.box[:2], strict=True):
-        assert not have > want
-    for have, want in zip(
-        (*found.box[2:], found.top_z), (*wanted.box[2:], wanted.top_z), strict=True
-    ):
-        assert not have < want
+    assert_reaches(found, wanted)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_rest_of_a_print_that_goes_astray_is_found_no_smaller(seed: int) -> None:
+    source = random.Random(seed)
+    data = random_print(source, source.randrange(200, 2000))
+    start = source.choice(starts(data))
+    window = source.choice([1024, 4096, 16384, 60000])
+    assert_reaches(reach(data, start, window), reach_exactly(data, start))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

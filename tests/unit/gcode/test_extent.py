@@ -20,6 +20,7 @@ from moonraker_components.power_loss_recovery.gcode.scan import (
     footprint,
     footprint_exactly,
 )
+from tests.unit.gcode.random_print import random_print
 from tests.unit.gcode.test_skim import CORPUS, DATA, FILL, LINES, START
 
 FILES = sorted([*DATA.glob("*.gcode"), *CORPUS.rglob("*.gcode")])
@@ -140,3 +141,11 @@ def test_hops_parking_and_arcs_inside_cost_little(
     found = quick(data, len(data), 16384)
     assert found == Footprint((1.0, -20.0, 30.0, 30.0), 19.8)
     assert sum(read) < len(data) / 5
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_print_that_goes_astray_is_measured_no_smaller(seed: int) -> None:
+    source = random.Random(seed)
+    data = random_print(source, source.randrange(200, 2000))
+    window = source.choice([1024, 4096, 16384, 60000])
+    assert_contains(quick(data, len(data), window), footprint_exactly(data, len(data)))
