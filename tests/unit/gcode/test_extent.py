@@ -92,6 +92,17 @@ def test_an_end_outside_belongs_to_the_path_that_starts_there() -> None:
         assert quick(data, len(data), window) == footprint_exactly(data, len(data))
 
 
+@pytest.mark.parametrize("between", [b"", b"; for long\n" * 300, b"M106 S9\n" * 999])
+def test_a_path_may_begin_outside_long_after_the_head_went_there(
+    between: bytes,
+) -> None:
+    data = START + FILL * 3 + b"G1 X77 Y88\n" + between + b"G1 X15 Y10 E1\n" + FILL * 3
+    wanted = footprint_exactly(data, len(data))
+    assert wanted.printed_box == (1.0, 1.0, 77.0, 88.0)
+    for window in (1024, 4096, 65536):
+        assert quick(data, len(data), window) == wanted
+
+
 def test_a_frame_that_is_unknown_stays_so() -> None:
     data = b"M83\nG92 X0\nG1 X5 Y1 Z1 E1\n" + FILL * 5 + b"G92 X9\n" + FILL
     assert quick(data, len(data), 512).printed_box is None
