@@ -356,3 +356,24 @@ async def test_an_older_resume_file_is_replaced(bench: Bench) -> None:
     second = await bench.run()
     assert first != second and bench.resume_files() == [Path(second).name]
     assert (bench.root / "part.gcode").read_bytes() == GCODE
+
+
+async def test_a_rest_beyond_the_machine_is_noticed_while_the_bed_heats(
+    bench: Bench,
+) -> None:
+    put(bench, GCODE + b"G1 X-20 Y100 E5\n")
+    ready = await recovery.check(
+        bench.pending, bench.root, bench.klippy.api, in_thread
+    )
+
+    async def make() -> recovery.Prepared:
+        return recovery.planned(ready, await recovery.read(ready, in_thread))
+
+    with pytest.raises(Refusal, match="goes in X from -20.00"):
+        await recovery.carry_out(
+            ready.outline.first, asyncio.ensure_future(make()), bench.root,
+            bench.scratch, bench.klippy.api, in_thread, lambda *_: None,
+        )  # fmt: skip
+    assert bench.klippy.started == [] and bench.resume_files() == []
+    assert bench.klippy.sent[0].startswith("M140") and SAFE[0] in bench.klippy.sent
+    assert not any("G28" in script for script in bench.klippy.sent)
