@@ -9,8 +9,8 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, power_pin, stop, unattended
-from . import z_homing, z_phase
+from . import commands, fans, hooks, marks, mesh, power_pin, restore, stop
+from . import unattended, variables, z_homing, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -33,12 +33,14 @@ class PowerLossRecovery:
         mark_interval = config.getfloat(
             'mark_interval', .25, minval=.05, maxval=5.)
         self.z_phase = z_phase.ZPhase(self.printer)
-        self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
+        self.marks = marks.Marks(self.printer, mark_interval, self.z_phase,
+                                 variables.wanted(config))
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
         self.power_pin = power_pin.PowerPin(config, self.marks)
         self.commands = commands.Commands(config, self.marks.note_layer)
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
+        self.restore = restore.Restore(config)
         self.hooks = hooks.Hooks(config, self.debug)
         self.z_homing = z_homing.ZHoming(config, self.hooks)
         self.trouble = ""
@@ -105,9 +107,13 @@ class PowerLossRecovery:
         self.z_homing.restore_calibration(gcmd)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
-        mark, z_motors = None, {}
+        mark, seldom, z_motors = None, {}, {}
         try:
-            mark = self.marks.get_status(eventtime)
+            mark = self.marks.complete(self.marks.get_status(eventtime))
+            if mark is not None:
+                # Beside the mark, which is another one each time: klippy
+                # tells only what has changed
+                seldom = mark['state'].pop('rare')
             z_motors = self.z_phase.get_status()
         except Exception:
             logging.exception("power_loss_recovery: get_status")
@@ -116,6 +122,7 @@ class PowerLossRecovery:
         return {
             'trouble': self.trouble or self.marks.failed,
             'mark': mark,
+            'rare': seldom,
             'stopped': self.stop.mark,
             'approximate': self.marks.is_approximate,
             'power_loss': self.power_pin.get_status(),

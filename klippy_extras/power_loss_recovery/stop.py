@@ -32,9 +32,9 @@ class Stop:
                     self._settle, eventtime + ANSWER_TIME)
                 return
             stops = self.motors.stops(self._eventtime)
-            self.mark = self.marks.stopped(
+            self.mark = self.marks.complete(self.marks.stopped(
                 min([low for low, _high in stops.values()]),
                 min([high for _low, high in stops.values()]),
-                self.motors.stopped_position(stops))
+                self.motors.stopped_position(stops)))
         except Exception:
             logging.exception("power_loss_recovery: where the motors stopped")
