@@ -181,9 +181,17 @@ def servos(printer):
 def leds(printer):
     found = [(name, obj) for name, obj in objects_of(printer, LEDS)
              if hasattr(obj, 'get_status')]
-    return found and (lambda: {
-        name: [list(color) for color in obj.get_status(0.)['color_data']]
-        for name, obj in found})
+    last, kept = {}, {}
+    def read():
+        for name, obj in found:
+            colors = [list(color)
+                      for color in obj.get_status(0.)['color_data']]
+            # What an effect changes all the time is not written all the time
+            if name not in kept or last[name] == colors:
+                kept[name] = colors
+            last[name] = colors
+        return dict(kept)
+    return found and read
 
 READERS = (('retraction', retraction), ('shaper', shaper), ('skew', skew),
            ('mesh', mesh), ('extruders', extruders),

@@ -16,6 +16,9 @@ from .record import Record
 
 Command = tuple[str, str]  # a line of G-code, and why it is there
 CARRIAGES_SPEED = 50  # mm/s
+# Sections of printer.cfg that klippy does not list, on some trees or all, because they
+# have no status
+SILENT = frozenset(("gcode_arcs", "input_shaper", "skew_correction"))
 # Sections of printer.cfg that have the same commands
 PINS = ("output_pin", "pwm_tool", "pwm_cycle_time")
 LEDS = ("led", "neopixel", "dotstar", "pca9533", "pca9632")

@@ -101,3 +101,16 @@ def test_pins_that_nothing_can_set_are_left_out() -> None:
     })  # fmt: skip
     printer.objects["gcode"].mux_commands = {"SET_PIN": ("PIN", {"light": print})}
     assert rare.Rare(printer, rare.LATE).read() == {"pins": {"light": 5.0}}
+
+
+def test_lights_that_change_all_the_time_are_not_told_all_the_time() -> None:
+    led = SimpleNamespace(color=(0.0, 0.0, 0.0, 0.0))
+    led.get_status = lambda now: {"color_data": [led.color]}
+    printer = machine(**{"neopixel strip": led})
+    printer.objects["gcode"].mux_commands = {}
+    found = rare.Rare(printer, rare.LATE)
+    first = found.read()
+    for step in range(1, 9):
+        led.color = (step / 10, 0.0, 0.0, 0.0)
+        assert found.read() is first
+    assert found.read() == {"leds": {"strip": [[0.8, 0.0, 0.0, 0.0]]}}
