@@ -107,29 +107,24 @@ class PowerLossRecovery:
         self.z_homing.restore_calibration(gcmd)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
-        mark, seldom, z_motors = None, {}, {}
+        found = {'mark': None, 'rare': {}, 'pending_marks': 0,
+                 'z_motors': {}, 'z_homing': {}}
         try:
-            mark = self.marks.complete(self.marks.get_status(eventtime))
-            if mark is not None:
-                # Beside the mark, which is another one each time: klippy
-                # tells only what has changed
-                seldom = mark['state'].pop('rare')
-            z_motors = self.z_phase.get_status()
+            mark, seldom = self.marks.published(eventtime)
+            found = {'mark': mark, 'rare': seldom,
+                     'pending_marks': self.marks.pending(),
+                     'z_motors': self.z_phase.get_status(),
+                     'z_homing': self.z_homing.get_status()}
         except Exception:
             logging.exception("power_loss_recovery: get_status")
             self.marks.failed = "internal error, see klippy.log"
             self.marks.is_shutdown = True
-        return {
-            'trouble': self.trouble or self.marks.failed,
-            'mark': mark,
-            'rare': seldom,
-            'stopped': self.stop.mark,
-            'approximate': self.marks.is_approximate,
-            'power_loss': self.power_pin.get_status(),
-            'pending_marks': self.marks.pending(),
-            'z_homing': self.z_homing.get_status(),
-            'z_motors': z_motors,
-        }
+        return dict(
+            found,
+            trouble=self.trouble or self.marks.failed,
+            stopped=self.stop.mark,
+            approximate=self.marks.is_approximate,
+            power_loss=self.power_pin.get_status())
 
 def load_config(config):
     return PowerLossRecovery(config)

@@ -254,8 +254,15 @@ class Marks:
         # A board that has just started has no time before its zero
         print_time = max(alive - MOTION_MARGIN, 0.)
         return self._describe(print_time, self.motors.position(print_time))
+    def published(self, eventtime):
+        """The executed mark, and apart from it what seldom changes in it.
+
+        The mark is another one each time: klippy tells only what has changed.
+        """
+        mark = self.complete(self.get_status(eventtime))
+        return mark, {} if mark is None else mark['state'].pop('rare')
     def complete(self, mark):
-        """A mark to be published, with what klippy sets late."""
+        """A mark as it is published: with what klippy sets late."""
         if mark is not None:
             mark['state'] = self.snapshot.with_late(
                 mark['state'], self.reactor.monotonic())
