@@ -16,9 +16,8 @@ from .record import Record
 
 Command = tuple[str, str]  # a line of G-code, and why it is there
 CARRIAGES_SPEED = 50  # mm/s
-# Sections of printer.cfg that klippy does not list, on some trees or all, because they
-# have no status
-SILENT = frozenset(("gcode_arcs", "input_shaper", "skew_correction"))
+# Sections of printer.cfg that klippy does not list, because they have no status
+SILENT = frozenset(("gcode_arcs", "input_shaper"))
 # Sections of printer.cfg that have the same commands
 PINS = ("output_pin", "pwm_tool", "pwm_cycle_time")
 LEDS = ("led", "neopixel", "dotstar", "pca9533", "pca9632")
@@ -103,7 +102,8 @@ def mesh(
 def before_motion(record: Record, objects: frozenset[str]) -> Iterator[Command]:
     """What bears on where the motors are: after the mesh, before the offsets."""
     rare = record.rare
-    if "skew" in rare and "skew_correction" in objects:
+    if "skew" in rare:
+        # The extra looks whether it is there: up to v0.12 no list of klippy's says so.
         yield for_klippy(skew=rare["skew"]), "skew"
     for name, (queue, distance) in rare.get("extruders", {}).items():
         if not _is_there(name, ("extruder_stepper",), objects) and name not in objects:

@@ -12,7 +12,7 @@ from tests.unit.samples import OBJECTS, record, state
 from tests.unit.test_machine_state import GCODE, RARE, full
 
 EVERYTHING = OBJECTS | {
-    "firmware_retraction", "input_shaper", "skew_correction", "idle_timeout",
+    "firmware_retraction", "input_shaper", "idle_timeout",
     "filament_switch_sensor spool", "temperature_fan board", "tmc2209 stepper_z",
     "tmc2660 extruder", "output_pin light", "pwm_tool laser", "servo lid",
     "neopixel strip", "dual_carriage", "extruder_stepper feeder", "gcode_arcs",
@@ -94,7 +94,7 @@ def test_nothing_is_undone_by_what_comes_after_it() -> None:
 
 def test_what_this_machine_lacks_is_left_out() -> None:
     lines = texts(full(), frozenset({"toolhead", "fan"}))
-    assert set(restored(lines)) == {"variables", "states"}
+    assert set(restored(lines)) == {"variables", "states", "skew"}
     words = (
         "SET_PIN", "SET_LED", "SET_SERVO", "SET_TMC", "SET_INPUT", "SET_RETR", "SYNC_",
         "BED_MESH", "SET_IDLE", "SET_FIL", "SET_TEMP", "RESTORE_DUAL",
