@@ -195,7 +195,7 @@ def look(printer: VirtualPrinter, path: str) -> Any:
 
 
 def said(printer: VirtualPrinter, command: str) -> list[str]:
-    """klippy's answer on the console."""
+    """klippy's answer on the console, without what we say."""
     store = printer.get("/server/gcode_store", count=1000)["gcode_store"]
     last = store[-1]["time"] if store else 0.0
     printer.gcode(command)
@@ -204,6 +204,7 @@ def said(printer: VirtualPrinter, command: str) -> list[str]:
     return [
         entry["message"] for entry in store
         if entry["type"] == "response" and entry["time"] > last
+        and "ower loss recovery" not in entry["message"]
     ]  # fmt: skip
 
 
