@@ -9,8 +9,9 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, pause, power_pin, stop
-from . import tool_check, unattended, z_homing, z_lift, z_phase
+from . import commands, fans, hooks, marks, mesh, pause, power_pin, restore
+from . import stop, tool_check, unattended, variables, z_homing, z_lift
+from . import z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -33,7 +34,8 @@ class PowerLossRecovery:
         mark_interval = config.getfloat(
             'mark_interval', .25, minval=.05, maxval=5.)
         self.z_phase = z_phase.ZPhase(self.printer)
-        self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
+        self.marks = marks.Marks(self.printer, mark_interval, self.z_phase,
+                                 variables.wanted(config))
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
         self.paused = pause.Pause(self.printer, self.marks)
         self.power_pin = power_pin.PowerPin(config, self.paused)
@@ -41,6 +43,7 @@ class PowerLossRecovery:
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
         self.tool_check = tool_check.ToolCheck(config)
+        self.restore = restore.Restore(config)
         self.hooks = hooks.Hooks(config, self.debug)
         self.z_homing = z_homing.ZHoming(config, self.hooks)
         z_lift.ZLift(self.printer, self.z_homing)
@@ -109,10 +112,11 @@ class PowerLossRecovery:
         self.z_homing.restore_calibration(gcmd)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
-        found = {'mark': None, 'stopped': None, 'pending_marks': 0,
+        found = {'mark': None, 'rare': {}, 'stopped': None, 'pending_marks': 0,
                  'z_motors': {}, 'z_homing': {}}
         try:
-            found = {'mark': self.paused.get_status(eventtime),
+            mark, seldom = self.marks.published(eventtime)
+            found = {'mark': self.paused.before(mark), 'rare': seldom,
                      'stopped': self.paused.before(self.stop.mark),
                      'pending_marks': self.marks.pending(),
                      'z_motors': self.z_phase.get_status(),

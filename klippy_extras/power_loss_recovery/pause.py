@@ -21,6 +21,8 @@ class Pause:
     def get_status(self, eventtime):
         """As the marks have it, but for a print that stands paused."""
         return self.before(self.marks.get_status(eventtime))
+    def complete(self, mark):
+        return self.marks.complete(mark)
     def before(self, mark):
         """The place before the pause, if the print stands in one.
 

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 
 from . import purge, rotor, tools
 from .facts import Facts
-from .prologue import TRAVEL_SPEED, Z_SPEED, quoted
+from .prologue import TRAVEL_SPEED, Z_SPEED
 from .record import Record
+from .restore import quoted
 
 # Frees a nozzle from most plastics without charring or dripping.
 SOFT_BELOW_TARGET = 50.0

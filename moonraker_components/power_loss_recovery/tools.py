@@ -202,6 +202,17 @@ def offset(state: Mapping[str, Any], changer: Changer | None) -> Offset:
     return NO_OFFSET if found is None else found.wanted.offset
 
 
+def reach(low: Offset, high: Offset, changer: Changer | None) -> tuple[Offset, Offset]:
+    """Where some nozzle can go, of where the motors can: a file may use each tool."""
+    if changer is None or not changer.tools:
+        return low, high
+    x, y, z = zip(*(tool.offset for tool in changer.tools), strict=True)
+    return (
+        (low[0] - max(x), low[1] - max(y), low[2] - max(z)),
+        (high[0] - min(x), high[1] - min(y), high[2] - min(z)),
+    )
+
+
 def refusals(state: Mapping[str, Any], changer: Changer | None) -> Iterator[str]:
     tool = selected(state)
     if tool is None:
