@@ -14,10 +14,9 @@ from typing import Any
 import pytest
 
 from moonraker_components.power_loss_recovery import plan
-from moonraker_components.power_loss_recovery.gcode.scan import measured, scan
 from moonraker_components.power_loss_recovery.record import Job, Record
 from tests.bench.batch_klippy import BatchKlippy
-from tests.unit.samples import FACTS
+from tests.unit import samples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -46,7 +45,7 @@ PRINT = BEFORE + b"G1 X150 Y150 F6000\nG1 E5 F2100\nG1 X100 Y150 E10 F1800\n"
 PLACE = [150.0, 100.0, 0.2, 4.2]
 REACHED = "G4 P5000"  # the motors have come to what is queued
 MACHINE = replace(
-    FACTS, axis_minimum=(-5.0, -5.0, -2.0), z_calibrated=False,
+    samples.FACTS, axis_minimum=(-5.0, -5.0, -2.0), z_calibrated=False,
     objects=frozenset({"extruder", "heater_bed", "fan", "pause_resume"}),
 )  # fmt: skip
 
@@ -83,7 +82,7 @@ def planned(mark: dict[str, Any]) -> plan.Plan:
         "z_range": None, "z_phases": None,
     })  # fmt: skip
     job = Job("part.gcode", len(PRINT), 1.7e9, "0" * 64, 1.7e9)
-    return plan.make(record, job, measured(scan(PRINT, at), PRINT), line, MACHINE)
+    return plan.make(record, job, samples.head(PRINT, at), line, MACHINE)
 
 
 def test_the_saved_place_is_the_one_before_the_pause(klippy: Pausing) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from moonraker_components.power_loss_recovery import plan, tools
 from moonraker_components.power_loss_recovery.facts import Facts
-from moonraker_components.power_loss_recovery.gcode.scan import measured, scan
 from moonraker_components.power_loss_recovery.record import Job, Record
 from tests.bench.batch_klippy import FLUSH, BatchKlippy
+from tests.unit import samples
 from tests.virtual_printer import tool_changer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -195,5 +195,5 @@ def resume(mark: dict[str, Any], at: int, changer: tools.Changer | None) -> plan
         min_extrude_temp=170.0, z_switches=False, z_calibrated=False,
         objects=frozenset(MACHINE), changer=changer,
     )  # fmt: skip
-    head = measured(scan(PRINT, at), PRINT)
+    head = samples.head(PRINT, at)
     return plan.make(record, job, head, line, facts)
