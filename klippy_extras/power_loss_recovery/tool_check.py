@@ -30,6 +30,8 @@ class ToolCheck:
             desc=self.cmd_VERIFY_TOOLCHANGE_DURING_PRINT_help)
         self.gcode.register_command(
             '_PLR_CHECK_TOOL', self.cmd_PLR_CHECK_TOOL)
+        self.gcode.register_command(
+            '_PLR_TAKE_POSITION', self.cmd_PLR_TAKE_POSITION)
     cmd_VERIFY_TOOLCHANGE_DURING_PRINT_help = (
         "Watch for DURATION seconds of the print that the selected tool is"
         " mounted; else pause it (FORCE=0) or cancel it (FORCE=1)")
@@ -63,6 +65,10 @@ class ToolCheck:
             raise gcmd.error(
                 "[%s] must be mounted, and the sensors see %s: mount it, then"
                 " resume" % (wanted, described(st['mounted'])))
+    def cmd_PLR_TAKE_POSITION(self, gcmd):
+        # Used by the resume sequence: a changer that has just learned of its
+        # tool has moved the origin, and the next move would make up for it
+        self.printer.lookup_object('gcode_move').reset_last_position()
     def _missing(self):
         self.changer = tools.find(self.printer)
         if self.changer is None:

@@ -149,7 +149,7 @@ def _tool(record: Record, facts: Facts, safe_z: float) -> list[Step]:
     tool = tools.mount(record.state, facts.changer)
     if tool is None:
         return []
-    lines = [tool.changer.kind.initialize(tool.mounted)]
+    lines = [tool.changer.kind.initialize(tool.mounted), "_PLR_TAKE_POSITION"]
     title = f"Go on with {tool.wanted}"
     if tool.changes:
         title = f"Change from {tool.mounted} to {tool.wanted}"

@@ -104,8 +104,8 @@ def test_the_tool_is_looked_at_before_anything_moves() -> None:
 def test_with_the_new_tool_of_a_change_mounted_the_resume_changes_back() -> None:
     made = make(using(0), changer("tool T1", 0, 1))
     lines = script(made, "tool").split("\n")
-    assert lines[:5] == [
-        "INITIALIZE_TOOLCHANGER T=1", "G90", "G1 Z5.400 F1200",
+    assert lines[:6] == [
+        "INITIALIZE_TOOLCHANGER T=1", "_PLR_TAKE_POSITION", "G90", "G1 Z5.400 F1200",
         "SELECT_TOOL T=0 RESTORE_AXIS=",
         "SET_HEATER_TEMPERATURE HEATER=extruder1 TARGET=140.0",
     ]  # fmt: skip

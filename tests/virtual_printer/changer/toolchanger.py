@@ -82,8 +82,8 @@ class Toolchanger:
         self._activate(tool)
         if tool is not None:
             self._template(self.after_change)
+        # The real one lets the next move make up for the offset, too.
         self.transform.tool = tool
-        self.gcode_move.reset_last_position()
         self.status = "ready"
 
     def cmd_SELECT_TOOL(self, gcmd):
