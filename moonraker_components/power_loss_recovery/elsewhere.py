@@ -78,8 +78,9 @@ def _warnings(place: Record, saved: Record) -> list[str]:
 def with_saved(place: Record, saved: Record) -> Record:
     """`place`, made from the file, with what only `saved` knows."""
     kept: dict[str, Mapping[str, Any]] = {
-        part: saved.state[part] for part in ("limits", "mesh")
-    }
+        part: saved.state[part]
+        for part in ("limits", "mesh", "rare") if part in saved.state
+    }  # fmt: skip
     kept["coordinates"] = {
         **place.state["coordinates"],
         **{key: saved.state["coordinates"][key]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, hooks, plan, purge, reconstruct, rotor, sequence
+from . import files, hooks, plan, purge, reconstruct, restore, rotor, sequence
 from .facts import Facts
 from .gcode.ahead import Reach
 from .gcode.scan import Head
@@ -128,7 +128,7 @@ async def facts(
         min_extrude_temp=float(settings[extruder].get("min_extrude_temp", 170.0)),
         z_switches=bool(z_homing["available"]),
         z_calibrated=bool(z_homing["calibrated"]),
-        objects=frozenset(names),
+        objects=frozenset(names) | (restore.SILENT & set(settings)),
         toolhead_z=float(toolhead["position"][2]) if known else None,
         hotend=float(status.get(extruder, {}).get("temperature", 0.0)),
         mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
