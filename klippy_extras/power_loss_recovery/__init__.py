@@ -9,8 +9,9 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, power_pin, restore, stop
-from . import unattended, variables, z_homing, z_phase
+from . import commands, fans, hooks, marks, mesh, pause, power_pin, restore
+from . import stop, tool_check, unattended, variables, z_homing, z_lift
+from . import z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -36,13 +37,16 @@ class PowerLossRecovery:
         self.marks = marks.Marks(self.printer, mark_interval, self.z_phase,
                                  variables.wanted(config))
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
-        self.power_pin = power_pin.PowerPin(config, self.marks)
+        self.paused = pause.Pause(self.printer, self.marks)
+        self.power_pin = power_pin.PowerPin(config, self.paused)
         self.commands = commands.Commands(config, self.marks.note_layer)
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
+        self.tool_check = tool_check.ToolCheck(config)
         self.restore = restore.Restore(config)
         self.hooks = hooks.Hooks(config, self.debug)
         self.z_homing = z_homing.ZHoming(config, self.hooks)
+        z_lift.ZLift(self.printer, self.z_homing)
         self.trouble = ""
         register = self.gcode.register_command
         register('PLR_Z_HOME', self.cmd_PLR_Z_HOME,
@@ -53,6 +57,7 @@ class PowerLossRecovery:
         handler('klippy:ready', self._handle_ready)
         handler('klippy:shutdown', self.stop.note_shutdown)
         handler('virtual_sdcard:reset_file', self.marks.note_reset)
+        handler('virtual_sdcard:reset_file', self.paused.note_reset)
     def _handle_ready(self):
         try:
             self.z_phase.attach()
@@ -107,11 +112,12 @@ class PowerLossRecovery:
         self.z_homing.restore_calibration(gcmd)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
-        found = {'mark': None, 'rare': {}, 'pending_marks': 0,
+        found = {'mark': None, 'rare': {}, 'stopped': None, 'pending_marks': 0,
                  'z_motors': {}, 'z_homing': {}}
         try:
             mark, seldom = self.marks.published(eventtime)
-            found = {'mark': mark, 'rare': seldom,
+            found = {'mark': self.paused.before(mark), 'rare': seldom,
+                     'stopped': self.paused.before(self.stop.mark),
                      'pending_marks': self.marks.pending(),
                      'z_motors': self.z_phase.get_status(),
                      'z_homing': self.z_homing.get_status()}
@@ -122,7 +128,6 @@ class PowerLossRecovery:
         return dict(
             found,
             trouble=self.trouble or self.marks.failed,
-            stopped=self.stop.mark,
             approximate=self.marks.is_approximate,
             power_loss=self.power_pin.get_status())
 

@@ -8,6 +8,8 @@
 # a sliced file refresh only the part that they can change.
 from . import rare, variables
 
+from . import tools
+
 LIMITS = ('max_velocity', 'max_accel', 'square_corner_velocity',
           'minimum_cruise_ratio', 'max_accel_to_decel')
 ALL_PARTS = ('coordinates', 'heaters', 'fans', 'limits', 'tool', 'mesh',
@@ -55,6 +57,7 @@ class Snapshot:
             name = 'extruder%d' % (i,)
             self.extruders.append((name, lookup(name)))
             i += 1
+        self.changer = tools.find(printer)
         self.mesh = lookup('bed_mesh', None)
         self.exclude = lookup('exclude_object', None)
         self.print_stats = lookup('print_stats', None)
@@ -115,8 +118,12 @@ class Snapshot:
             st = obj.get_status(eventtime)
             if 'pressure_advance' in st:
                 advance[name] = [st['pressure_advance'], st['smooth_time']]
-        return {'active': self.toolhead.get_extruder().get_name(),
-                'pressure_advance': advance}
+        res = {'active': self.toolhead.get_extruder().get_name(),
+               'pressure_advance': advance}
+        if self.changer is not None:
+            st = self.changer.get_status(eventtime)
+            res['changer'] = {'number': st['number'], 'name': st['name']}
+        return res
     def _mesh(self, eventtime):
         if self.mesh is None:
             return {}

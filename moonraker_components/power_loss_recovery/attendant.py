@@ -12,11 +12,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import answers, dialogs, doubts, reading
+from . import answers, dialogs, doubts, files, reading
 from .attempts import Attempts
 from .auto_resume import AutoResume
 from .bed_holder import BedHolder
 from .doubts import Scene
+from .gcode.errors import GcodeError
 from .lineage import Pending, Printing
 from .offer import Offer
 from .prompts import plain, summary
@@ -41,6 +42,7 @@ class Attendant:
         self.mesh_profiles: frozenset[str] = frozenset()
         self.can_cancel = False
         self.attempts = Attempts(component)
+        self._complete: bytes | None = None  # a print without missing plastic
         self._asked: bytes | None = None
         self._printing: Printing | None = None
 
@@ -127,6 +129,7 @@ class Attendant:
             mesh_profiles=self.mesh_profiles,
             aside=pending.aside,
             attempts=self.attempts.before(pending),
+            complete=pending.job_id == self._complete,
         )
 
     def _ask(self, pending: Pending) -> None:
@@ -136,8 +139,7 @@ class Attendant:
         ))  # fmt: skip
         self.bed.begin(pending)
         self.auto.begin(pending)
-        if not self._bed_is_read():
-            self.component.eventloop.create_task(self._show_again(pending))
+        self.component.eventloop.create_task(self._look_closer(pending))
 
     def _bed_is_read(self) -> bool:
         bed = self.tracker.status_of("heater_bed")
@@ -151,9 +153,26 @@ class Attendant:
                 return
             await asyncio.sleep(SENSOR_PERIOD)
 
-    async def _show_again(self, pending: Pending) -> None:
-        """Now that it is known whether the bed has cooled."""
+    async def _look_closer(self, pending: Pending) -> None:
+        """At what takes a moment: the end of the file, and the bed's sensor."""
+        shown = self._bed_is_read(), self._complete
+        if await self.is_complete(pending):
+            self._complete = pending.job_id
         await self.bed_read()
+        if shown != (True, self._complete):
+            self._show_again(pending)
+
+    async def is_complete(self, pending: Pending) -> bool:
+        """Whether nothing of the part is missing, as far as the file can be read."""
+        try:
+            complete: bool = await self.component.eventloop.run_in_thread(
+                files.is_complete, self.tracker.gcodes, pending.job, pending.record
+            )
+        except (files.FileProblem, GcodeError, OSError):
+            return False
+        return complete
+
+    def _show_again(self, pending: Pending) -> None:
         same = self._asked == pending.job_id and self.auto.ends is None
         if same and self.offer.stands and self.tracker.pending is not None:
             self.show(self.tracker.pending)
@@ -164,6 +183,7 @@ class Attendant:
         self.offer.show(dialogs.offer(
             pending.job, pending.record, scene.interruption,
             doubts.warnings(pending.record, scene), time.time(), countdown,
+            scene.complete,
         ))  # fmt: skip
 
     def _announce(self, text: str) -> None:

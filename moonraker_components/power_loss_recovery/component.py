@@ -28,6 +28,7 @@ from .journal import Journal
 from .kept import Kept
 from .mesh_keeper import MeshKeeper
 from .outage_keeper import OutageKeeper
+from .preparing import Preparing
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
@@ -89,6 +90,7 @@ class PowerLossRecovery:
         self.calibration = CalibrationKeeper(self, folder, self.tracker.boot_id)
         self.attendant = Attendant(self)
         self.outages = OutageKeeper(self)
+        self.preparing = Preparing(self)
         self.worker: asyncio.Task[None] | None = None
         self.last_error = ""
         self.errors: deque[answers.Error] = deque(maxlen=MAX_ERRORS)
@@ -193,6 +195,7 @@ class PowerLossRecovery:
             return
         self.attendant.klippy_ready(settings, config)
         await self.outages.klippy_ready(idle)
+        await self.preparing.klippy_ready(idle)
         self.changed()
 
     def _handle_update(self, status: dict[str, dict[str, Any]], _: float) -> None:
@@ -239,6 +242,7 @@ class PowerLossRecovery:
         self.tracker.klippy_gone()
         self.resumer.cancel()
         self.attendant.klippy_gone()
+        self.preparing.klippy_gone()
         self.changed()
 
     # Telling people
@@ -255,6 +259,7 @@ class PowerLossRecovery:
 
     def changed(self) -> None:
         self.attendant.look()
+        self.preparing.look()
         self.server.send_event("plr:plr_status_changed", self.status())
 
     def state(self) -> str:

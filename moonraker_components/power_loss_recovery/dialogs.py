@@ -44,9 +44,10 @@ def ours(line: str) -> bool:
 
 def offer(
     job: Job, record: Record, interruption: Interruption, warnings: Sequence[str],
-    now: float, countdown: float = 0.0,
+    now: float, countdown: float = 0.0, complete: bool = False,
 ) -> list[str]:  # fmt: skip
-    """now: seconds since epoch.  countdown: seconds until it resumes by itself."""
+    """now: seconds since epoch.  countdown: seconds until it resumes by itself.
+    complete: all plastic is laid."""
     said = [f"{interruption.words}: {summary(job, record, now)}.", *warnings]
     resume = ("Resume", "PLR_RESUME_PRINT", "primary")
     others = [
@@ -57,6 +58,8 @@ def offer(
     if countdown:
         said.insert(0, f"It resumes by itself in {countdown:.0f} s.")
         others[-1] = ("Stop", "PLR_STOP_AUTO_RESUME", "warning")
+    if complete:
+        resume, others[1:2] = ("Finish", "PLR_RESET_PRINT_DATA", "primary"), []
     return _dialog(TITLE, " ".join(said), [resume, *others])
 
 

@@ -18,6 +18,7 @@ class Scene:
     """The machine as it is found.  off: seconds since the record was saved, None if
     the clock makes no sense.  bed: its temperature now, None if there is none.
     attempts: as the record's, before this boot.  mesh_profiles: those that klippy has.
+    complete: all plastic of the file is laid.
     """
 
     interruption: Interruption
@@ -27,11 +28,17 @@ class Scene:
     mesh_profiles: frozenset[str]
     aside: bool
     attempts: int
+    complete: bool = False
 
 
 def warnings(record: Record, scene: Scene) -> list[str]:
     """Short sentences, the gravest first."""
     found = []
+    if scene.complete:
+        found.append(
+            "Nothing of the part is missing: only the last commands of the file were"
+            " not run. Finish forgets the print; nothing heats or moves then."
+        )
     if scene.interruption.thermal:
         found.append(
             "A heater or its sensor has failed: find out why before you heat it again."
@@ -41,6 +48,8 @@ def warnings(record: Record, scene: Scene) -> list[str]:
             "Another print has run since: this part must still be where it was, and"
             " nothing else on the bed."
         )
+    if record.paused:
+        found.append("It was paused, and will be paused again: then press Resume.")
     target = record.bed_target
     if target > 0 and scene.bed is not None and scene.bed < target - COLD:
         since = f" for {span(scene.off)}" if scene.off is not None else ""

@@ -6,7 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from . import purge, rotor
+from . import purge, rotor, tools
+
+# Kinematics on which Z alone can be lifted before X and Y are known.
+KINEMATICS = (
+    "cartesian", "corexy", "corexz", "hybrid_corexy", "hybrid_corexz",
+    "limited_cartesian", "limited_corexy", "limited_corexz", "generic_cartesian",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class Facts:
     toolhead_z: of the motors now, if klippy knows it (a resume that failed half way,
     or a klippy that was not restarted).  hotend: its temperature now.  fan_power:
     max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
-    the owner's G-code that are set.
+    the owner's G-code that are set.  changer: None if the machine changes no tools.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -33,6 +39,7 @@ class Facts:
     z_motors: Mapping[str, rotor.Motor] = field(default_factory=dict)
     z_strategy: str = "auto"
     hooks: frozenset[str] = frozenset()
+    changer: tools.Changer | None = None
 
     @property
     def measures_z(self) -> bool:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .gcode.ahead import Reach, rest
-from .gcode.ends import check_point, next_extrusion
+from .gcode.ends import check_point, first_plastic, next_extrusion
 from .gcode.extent import Extent
 from .gcode.lexer import command_name
 from .gcode.markers import MAX_SETUP
+from .gcode.modal import Motion
 from .gcode.points import LayerPoint, by_number, by_z, points
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
 from .gcode.scan import Head, ScanError, scan, setup_lines
@@ -32,6 +33,12 @@ from .plan import Plan
 from .record import MAX_LINE_TEXT, Job, Record
 
 RESUME_FOLDER = ".plr"
+MAX_TO_COME = 1 << 18
+MAX_END = 1 << 20  # of end G-code, thumbnails and the slicer's settings
+ALL_LAID = (
+    "All plastic of the file had been laid: only its last commands are missing."
+    " Discard it."
+)
 _BAD = re.compile(r"[\x00-\x1f\x7f\"]")
 
 
@@ -108,6 +115,15 @@ def text_at(path: Path, file_position: int) -> str:
         return line_at(f, file_position).decode("utf-8", "replace")[:MAX_LINE_TEXT]
 
 
+def lines_to_come(path: Path, record: Record) -> bytes:
+    """What klippy had read beyond the saved place, and the line that it was at."""
+    start = record.file_position
+    end = start if record.queued is None else record.queued.file_position
+    with _open(path) as f:
+        f.seek(start)
+        return f.read(min(max(end - start, 0), MAX_TO_COME)) + f.readline(MAX_LINE_TEXT)
+
+
 def verify(root: Path, job: Job, record: Record) -> Path:
     """The original's path, if it is still the file that was being printed."""
     path = inside(root, job.name)
@@ -176,10 +192,7 @@ def examine(path: Path, file_position: int) -> tuple[Head, bytes, Reach | None]:
         extent = Extent(data)
         head = scan(data, file_position, extent)
         if next_extrusion(data, head) is None:
-            raise FileProblem(
-                "All plastic of the file had been laid: only its last commands are"
-                " missing. Discard it."
-            )
+            raise FileProblem(ALL_LAID)
         line = line_at(f, file_position)
         try:
             return head, line, rest(extent)
@@ -187,6 +200,24 @@ def examine(path: Path, file_position: int) -> tuple[Head, bytes, Reach | None]:
             # It printed until here: its own end need not be better than it was.
             logging.info(f"power_loss_recovery: {path.name}, ahead: {e}")
             return head, line, None
+
+
+def is_complete(root: Path, job: Job, record: Record) -> bool:
+    """Whether all plastic of the file is laid.  Reads only the end of a file."""
+    if job.size - record.file_position > MAX_END:
+        return False
+    if record.file_position >= job.size:
+        return True
+    coordinates = record.state["coordinates"]
+    motion = Motion(
+        absolute_coordinates=coordinates["absolute_coordinates"],
+        absolute_extrude=coordinates["absolute_extrude"],
+        position=list(record.position),
+        retracted=record.retracted,
+        printing=True,
+    )
+    with mapped(inside(root, job.name)) as (_, data):
+        return first_plastic(data, record.file_position, motion) is None
 
 
 def examine_place(path: Path, place: Place) -> Examined:

@@ -10,6 +10,7 @@ from typing import Any
 PARKED = 0.01  # mm
 # What a mark says of the motors, and not of its place in the file
 MOTORS = ("toolhead_z", "z_range", "z_phases")
+TOOL = ("active", "changer")
 
 
 class History:
@@ -56,8 +57,10 @@ def urgent(
     if last is None:
         return "first state"
     before, after = last["state"], mark["state"]
-    if before["tool"].get("active") != after["tool"].get("active"):
+    if any(before["tool"].get(k) != after["tool"].get(k) for k in TOOL):
         return "tool change"
+    if last.get("paused") and not mark.get("paused"):
+        return "resumed"
     if before["heaters"] != after["heaters"]:
         return "temperature"
     if before["objects"] != after["objects"]:
@@ -95,8 +98,9 @@ def paused(
     if abs(mark["toolhead_z"] - last["toolhead_z"]) > PARKED:
         # Z was moved by something else than the file.
         return "parked"
-    place = ("file_position", "fraction")
-    return "pause" if at_rest and any(mark[key] != last[key] for key in place) else None
+    place = ("file_position", "fraction", "paused")
+    moved = any(mark.get(key) != last.get(key) for key in place)
+    return "pause" if at_rest and moved else None
 
 
 def changed(last: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:

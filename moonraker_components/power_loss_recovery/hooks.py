@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from . import purge, restore
+from . import purge, restore, tools
 from .facts import Facts
 from .gcode.scan import Head
 from .meta_info import save_command
@@ -30,7 +30,7 @@ def insert(
     step stays the first.  head: None if the file is not read yet: the names and
     titles are right then, the scripts of the hooks are not."""
     steps: list[Step] = []
-    top = _top(record, head)
+    top = _top(record, head, facts)
     part = _part(record, head, facts, top)
     for step in plain:
         if step.name == "true_z":
@@ -79,17 +79,22 @@ def _again(steps: Sequence[Step], facts: Facts) -> list[Step]:
     ]  # fmt: skip
 
 
-def _top(record: Record, head: Head | None) -> float:
+def _top(record: Record, head: Head | None, facts: Facts) -> float:
     """Of everything printed, as the motors count it, mm."""
-    offset = record.state["coordinates"]["homing_origin"][2]
+    z = tools.offset(record.state, facts.changer)[2]
+    offset = record.state["coordinates"]["homing_origin"][2] + z
     # The line that was cut may be the first one of its layer.
     top = head.top_z if head is not None else None
-    return max(record.motor_position(2), (top or 0.0) + offset)
+    return max(record.motor_position(2) + z, (top or 0.0) + offset)
 
 
 def _part(record: Record, head: Head | None, facts: Facts, top: float) -> str:
     """What no hook may run into: its top, and its box with room for the nozzle."""
-    origin = record.state["coordinates"]["homing_origin"]
+    offset = tools.offset(record.state, facts.changer)
+    origin = [
+        a + b for a, b in
+        zip(record.state["coordinates"]["homing_origin"], offset, strict=True)
+    ]  # fmt: skip
     box = None if head is None else purge.shifted(head.printed_box, origin)
     if box is None:
         box = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])

@@ -3,7 +3,7 @@
 """What speaks against a resume: reasons not to do it, and things to know before."""
 from __future__ import annotations
 
-from . import rotor
+from . import rotor, tools
 from .facts import Facts
 from .record import Job, Record
 
@@ -37,14 +37,16 @@ def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
         )
     if record.file_position >= job.size:
         reasons.append("The file had been printed to its end: nothing is missing.")
+    offset = tools.offset(record.state, facts.changer)
     for i, axis in enumerate("XYZ"):
-        at = record.motor_position(i)
+        at = record.motor_position(i) + offset[i]
         low, high = facts.axis_minimum[i], facts.axis_maximum[i]
         if not low - POSITION_MARGIN <= at <= high + POSITION_MARGIN:
             reasons.append(
                 f"The saved {axis} is {at:.2f}, this machine goes from {low:.2f} to"
                 f" {high:.2f}: was the configuration changed?"
             )
+    reasons += tools.refusals(record.state, facts.changer)
     if record.extruder != "extruder" and "dual_carriage" in facts.objects:
         reasons.append("Resuming on the second carriage is not possible yet.")
     return reasons
@@ -80,7 +82,13 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             "[homing_override] decides what G28 X Y does: it must not home Z, and not"
             " move it down."
         )
-    if record.extruder != "extruder":
+    if record.paused:
+        found.append(
+            "The print was paused: it is made ready and paused again, beside the part."
+            " Load the filament if that is why, then RESUME."
+        )
+    found += tools.warnings(record.state, facts.changer)
+    if record.extruder != "extruder" and facts.changer is None:
         found.append(
             f"The print was using [{record.extruder}]: that tool must be mounted now."
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import hooks, objections, prologue, purge, rotor, steps
+from . import hooks, objections, prologue, purge, rotor, steps, tools
 from .begun import split
 from .disagree import differences
 from .facts import Facts
@@ -66,7 +66,7 @@ def make(
     origin = record.state["coordinates"]["homing_origin"]
     if rest is not None:
         here = None if record.from_file else head.footprint
-        limits = facts.axis_minimum, facts.axis_maximum
+        limits = tools.reach(facts.axis_minimum, facts.axis_maximum, facts.changer)
         reasons += outside(rest, origin, *limits, here)
     if reasons:
         raise Refusal(reasons)
@@ -75,7 +75,7 @@ def make(
     warnings = objections.warnings(record, facts, stands)
     warnings += differences(record, head)
     safe_z = _safe_z(record, head.top_z or 0.0, facts)
-    bed = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+    bed = _bed(record, facts)
     printed = head.first_extrusion is not None
     strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
     if not strip.on_bed:
@@ -90,6 +90,9 @@ def make(
         head.firmware_retracted and "firmware_retraction" in facts.objects,
         facts.mesh_profiles, facts.fan_power, setup, head.settings,
     )  # fmt: skip
+    verify = tools.verify(record.state, facts.changer)
+    if verify is not None:
+        lines.append(prologue.commented(verify, "the tool stays on"))
     return Plan(
         tuple(hooks.insert(todo, job, record, head, facts)),
         tuple(lines), first_line, begun.fraction, tuple(warnings), _z(facts, stands),
@@ -102,7 +105,7 @@ def outline(record: Record, job: Job, facts: Facts) -> Outline:
     if reasons:
         raise Refusal(reasons)
     stands = _stands(record, facts)
-    strip = purge.in_the_air((*facts.axis_minimum[:2], *facts.axis_maximum[:2]))
+    strip = purge.in_the_air(_bed(record, facts))
     plain = steps.build(record, facts, stands, strip, _safe_z(record, 0.0, facts))
     todo = hooks.insert(plain, job, record, None, facts)
     return Outline(
@@ -127,10 +130,19 @@ def _stands(record: Record, facts: Facts) -> rotor.Rest:
     return rotor.rest(z, record.z_range or (z, z), record.z_phases, facts.z_motors)
 
 
+def _bed(record: Record, facts: Facts) -> purge.Box:
+    """Where the nozzle can go: a tool has it beside where the motors are."""
+    x, y = tools.offset(record.state, facts.changer)[:2]
+    (x_min, y_min), (x_max, y_max) = facts.axis_minimum[:2], facts.axis_maximum[:2]
+    return (x_min + max(-x, 0.0), y_min + max(-y, 0.0), x_max - max(x, 0.0),
+            y_max - max(y, 0.0))  # fmt: skip
+
+
 def _safe_z(record: Record, top_z: float, facts: Facts) -> float:
-    """Of the motors: above everything printed, as far as the machine goes."""
+    """Of the nozzle: above everything printed, as far as the machine goes."""
+    offset = tools.offset(record.state, facts.changer)[2]
     top = top_z + record.state["coordinates"]["homing_origin"][2]
-    highest = max(top, record.motor_position(2), record.toolhead_z)
+    highest = max(top, record.motor_position(2), record.toolhead_z - offset)
     # A bed mesh wants some room at the end of travel.
-    limit = facts.axis_maximum[2] - steps.TOP_MARGIN
+    limit = facts.axis_maximum[2] - steps.TOP_MARGIN - max(offset, 0.0)
     return max(highest, min(highest + CLEARANCE, limit))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from . import tools
 from .gcode.errors import ScanError
 from .gcode.replay import Setting
 from .gcode.scan import Head
@@ -56,7 +57,7 @@ def record(
             "fans": {_full(name, "fan_generic", objects): min(max(speed, 0.0), 1.0)
                      for name, speed in head.fans.items()},
             "limits": {},
-            "tool": {"active": tool},
+            "tool": {"active": tool, **_changer(head, objects)},
             "mesh": {"profile": _mesh(head)},
             "objects": {"current": head.current_object, "excluded": list(excluded)},
             "progress": {"layer": head.layer, "layers": head.total_layers},
@@ -125,6 +126,12 @@ def _tool(head: Head, objects: frozenset[str]) -> str:
     else:
         name = f"extruder{head.tool or ''}"
     return name if name in objects or not objects else "extruder"
+
+
+def _changer(head: Head, objects: frozenset[str]) -> dict[str, Any]:
+    if head.tool is None or tools.find(objects) is None:
+        return {}
+    return {"changer": {"number": head.tool, "name": None}}
 
 
 def _heaters(

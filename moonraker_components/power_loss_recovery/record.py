@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import machine_state
+from . import machine_state, tools
 from .checks import MAX_MM
 from .checks import finite as _finite
 from .checks import integer as _integer
@@ -87,7 +87,8 @@ class Record:
     klippy was ahead of them; nothing after it can have moved.  live_position: x, y, z
     of the motors at print_time (mm).  These three may be unknown.
     cause: what was seen of the end.  attempts: how often heaters were turned on for
-    this print without a person's yes.
+    this print without a person's yes.  paused: it was, and the place is where it goes
+    on from there.
     """
 
     file_position: int
@@ -108,6 +109,7 @@ class Record:
     live_position: tuple[float, ...] | None = None
     cause: Cause = NOTHING
     attempts: int = 0
+    paused: bool = False
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Record:
@@ -137,6 +139,7 @@ class Record:
             live_position=_live_position(raw.get("live_position")),
             cause=Cause.from_dict(raw.get("cause")),
             attempts=_integer({"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS),
+            paused=raw.get("paused") is True,
         )
 
     @property
@@ -277,6 +280,7 @@ def _state(raw: Any) -> dict[str, Any]:
     for name, values in advance.items():
         _key(name)
         _numbers(values, f"pressure advance of {name}", 2)
+    tools.selected(state)
     objects = state["objects"]
     excluded = objects.get("excluded")
     if not isinstance(excluded, (list, tuple, type(None))):

@@ -9,12 +9,12 @@ import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import files, hooks, plan, purge, reconstruct, restore, rotor, sequence
-from .facts import Facts
+from . import files, hooks, plan, purge, reconstruct, restore, rotor, sequence, tools
+from .facts import KINEMATICS, Facts
 from .gcode.ahead import Reach
 from .gcode.scan import Head
 from .lineage import Pending
@@ -26,11 +26,6 @@ from .tracker import InThread
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
 NoteZ = Callable[[float, Phases], Awaitable[None]]
 
-# Kinematics on which Z alone can be lifted before X and Y are known.
-KINEMATICS = (
-    "cartesian", "corexy", "corexz", "hybrid_corexy", "hybrid_corexz",
-    "limited_cartesian", "limited_corexy", "limited_corexz", "generic_cartesian",
-)  # fmt: skip
 # Of what klippy lets through at once (max_extrude_cross_section).
 CROSS_SECTION_SHARE = 0.8
 MOVED_SINCE = (
@@ -107,6 +102,7 @@ async def facts(
         wanted["bed_mesh"] = ["profiles"]
     if extruder in names:
         wanted[extruder] = ["temperature"]
+    wanted |= dict.fromkeys(tools.objects(names))
     status = await klippy.query(wanted)
     settings, toolhead = status["configfile"]["settings"], status["toolhead"]
     reasons = _unfit(status, settings, extruder)
@@ -136,6 +132,7 @@ async def facts(
         purge_flow=_purge_flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
         z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
+        changer=tools.read(status),
         hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 
@@ -179,6 +176,10 @@ async def check(
         in_thread(files.verify, root, pending.job, pending.record),
         facts(klippy, pending.record.extruder, z_strategy),
     )
+    lines = await in_thread(files.lines_to_come, path, pending.record)
+    machine = replace(machine, changer=tools.expecting(
+        machine.changer, pending.record.state, lines
+    ))  # fmt: skip
     if pending.aside and machine.toolhead_z is None:
         raise plan.Refusal([MOVED_SINCE])
     outline = plan.outline(pending.record, pending.job, machine)

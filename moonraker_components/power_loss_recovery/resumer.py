@@ -167,6 +167,8 @@ class Resumer:
         self, ready: recovery.Ready, place: files.Place | None, dry_run: bool
     ) -> recovery.Prepared | None:
         in_thread = self.eventloop.run_in_thread
+        if place is None and await self.component.attendant.is_complete(ready.pending):
+            raise files.FileProblem(files.ALL_LAID)
         if place is not None:
             return await elsewhere.prepare(ready, place, in_thread)
         return await self._planned(ready) if dry_run else None
@@ -262,6 +264,12 @@ class Resumer:
             self.component.outages.resuming(pending, name)
         return await self.component.klippy_apis.start_print(name)
 
+    def _outcome(self) -> str:
+        pending = self.tracker.pending
+        if pending is not None and pending.record.paused:
+            return "The print is paused again, as it was: RESUME when you are ready."
+        return "The print goes on."
+
     def _resume_ended(self, task: asyncio.Task[None]) -> None:
         """However it ended: also when it was stopped before its first step."""
         self.task, self.step, self.ending = None, None, False
@@ -276,5 +284,5 @@ class Resumer:
             self.component.set_error(error)
             self.component.tell(f"{error} Nothing is lost: it can be tried again.")
         else:
-            self.component.tell("The print goes on.")
+            self.component.tell(self._outcome())
         self.component.changed()

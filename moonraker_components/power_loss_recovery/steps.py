@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from . import purge, rotor
+from . import purge, rotor, tools
 from .facts import Facts
 from .prologue import TRAVEL_SPEED, Z_SPEED
 from .record import Record
+from .restore import quoted
 
 # Frees a nozzle from most plastics without charring or dripping.
 SOFT_BELOW_TARGET = 50.0
@@ -54,14 +55,17 @@ def build(
 
     safe_z: of the motors, above everything printed, mm.
     """
-    steps = _free_the_nozzle(record, facts, stands, safe_z)
+    offset = tools.offset(record.state, facts.changer)[2]
+    steps = _free_the_nozzle(record, facts, stands, safe_z + max(offset, 0.0))
     if facts.measures_z:
         steps.append(
             Step("true_z", "Find Z on the Z+ switches", "PLR_Z_HOME MODE=RESUME",
                  Z_HOME_TIMEOUT,
                  lowest_z=stands.z + _lift(stands, facts, safe_z))  # fmt: skip
         )
-    return steps + _purge(record, facts, strip, safe_z)
+    return [
+        *steps, *_tool(record, facts, safe_z), *_purge(record, facts, strip, safe_z)
+    ]
 
 
 def _free_the_nozzle(
@@ -84,11 +88,13 @@ def _free_the_nozzle(
         wait = {"heater_bed": record.bed_target - BED_NEARLY}
     bed = Step("bed", title, "\n".join(warm), HEAT_TIMEOUT, wait)
     target = record.hotend_target
+    nozzle, mounted = record.extruder, tools.mount(record.state, facts.changer)
+    if mounted is not None and mounted.mounted.extruder in facts.objects:
+        nozzle = mounted.mounted.extruder or nozzle
     soft = min(target, max(SOFT_MINIMUM, target - SOFT_BELOW_TARGET))
     free = [
         Step("soften", f"Soften the nozzle at {soft:.0f} °C",
-             _heat(record, soft), HEAT_TIMEOUT,
-             {record.extruder: soft - HOTEND_NEARLY}),
+             _heat(nozzle, soft), HEAT_TIMEOUT, {nozzle: soft - HOTEND_NEARLY}),
         _lift_step(record, facts, stands, safe_z),
         Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT),
     ]  # fmt: skip
@@ -111,6 +117,10 @@ def _lift_step(
 ) -> Step:
     lift = _lift(stands, facts, safe_z)
     lines = []
+    tool = tools.mount(record.state, facts.changer)
+    if tool is not None and tool.changer.detects:
+        # Since the yes, somebody may have changed it.
+        lines.append(f"_PLR_CHECK_TOOL NAME={quoted(tool.mounted.name)}")
     if facts.toolhead_z is None:
         below = [f"{name}:{mm:.4f}" for name, mm in stands.below.items() if mm > 0]
         more = f" BELOW={','.join(below)}" if below else ""
@@ -123,10 +133,41 @@ def _lift_step(
     lines += ["SET_GCODE_OFFSET X=0 Y=0 Z=0", "M220 S100", "M221 S100"]
     if "extruder1" in facts.objects:
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
-    lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90", "M400"]
+    if facts.z_switches and facts.toolhead_z is None:
+        # After a cut while Z was measured the switches may be near.
+        lines.append(f"_PLR_LIFT DISTANCE={lift:.3f}")
+    else:
+        lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90"]
+    lines.append("M400")
     return Step(
         "lift", "Lift the nozzle", "\n".join(lines), MOVE_TIMEOUT, lowest_z=stands.z
     )
+
+
+def _tool(record: Record, facts: Facts, safe_z: float) -> list[Step]:
+    """Have the changer know what is mounted, and change if it was changing then."""
+    tool = tools.mount(record.state, facts.changer)
+    if tool is None:
+        return []
+    lines = [tool.changer.kind.initialize(tool.mounted), "_PLR_TAKE_POSITION"]
+    title = f"Go on with {tool.wanted}"
+    if tool.changes:
+        title = f"Change from {tool.mounted} to {tool.wanted}"
+        # Measured Z is at its top, and a change begins with a lift.
+        lines += ["G90", f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}"]
+        lines.append(tool.changer.kind.select(tool.wanted))
+        lines += [
+            _heat(name, record.heaters.get(name, 0.0))
+            for name in (tool.mounted.extruder,)
+            if name in facts.objects and name != record.extruder
+        ]
+    # Its macros may leave what they like.
+    lines += ["SET_GCODE_OFFSET X=0 Y=0 Z=0", "M220 S100", "M221 S100", "G90", "M400"]
+    lowest = safe_z + min(tool.wanted.offset[2], tool.mounted.offset[2], 0.0)
+    return [
+        Step("tool", title, "\n".join(lines), HEAT_TIMEOUT,
+             lowest_z=lowest if tool.changes else None)
+    ]  # fmt: skip
 
 
 def _purge(
@@ -134,6 +175,7 @@ def _purge(
 ) -> list[Step]:
     """Travel off the part, full heat there, purge, pull back, rise."""
     height = purge.HEIGHT if facts.measures_z else purge.HEIGHT_UNTRUSTED
+    below = min(tools.offset(record.state, facts.changer)[2], 0.0)
     if not strip.on_bed:
         height = safe_z
     travel = Step(
@@ -144,21 +186,21 @@ def _purge(
             f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}",
             "M400",
         )),
-        MOVE_TIMEOUT, lowest_z=safe_z,
+        MOVE_TIMEOUT, lowest_z=safe_z + below,
     )  # fmt: skip
     heat = Step(
         "heat", f"Heat the nozzle to {record.hotend_target:.0f} °C, off the part",
-        _heat(record, record.hotend_target),
+        _heat(record.extruder, record.hotend_target),
         HEAT_TIMEOUT,
         {record.extruder: record.hotend_target - HOTEND_NEARLY},
     )
     run = Step(
         "purge", "Purge and wipe beside the part",
         "\n".join(purge.script(strip, height, safe_z, record, facts.purge_flow)),
-        MOVE_TIMEOUT, lowest_z=min(height, safe_z),
+        MOVE_TIMEOUT, lowest_z=min(height, safe_z) + below,
     )  # fmt: skip
     return [travel, heat, run]
 
 
-def _heat(record: Record, target: float) -> str:
-    return f"SET_HEATER_TEMPERATURE HEATER={record.extruder} TARGET={target:.1f}"
+def _heat(heater: str, target: float) -> str:
+    return f"SET_HEATER_TEMPERATURE HEATER={heater} TARGET={target:.1f}"

@@ -27,6 +27,8 @@ def resume(settings: Settings, record: Record, scene: Scene) -> str:
         return f"it was no power loss ({scene.interruption.words})"
     if scene.aside:
         return "another print has run since"
+    if record.paused:
+        return "the print was paused, and only a person knows why"
     tried = _tried(settings, scene)
     if tried or settings.auto_resume == "always":
         return tried

@@ -69,13 +69,17 @@ class WatchedTree(KlippyTree):
         return [python, str(WATCHED), str(folder), package, start, count, self.clock]
 
 
-def watched(count: bool = True, clock: str = "own") -> WatchedTree:
-    tree = prepare()
+def watched(
+    count: bool = True, clock: str = "own", others: Sequence[Path] = ()
+) -> WatchedTree:
+    tree = prepare(others=others)
     return WatchedTree(tree.root, tree.name, tree.is_package, count, clock)
 
 
 class BatchKlippy:
     """A klippy whose board is a file; what it would send goes nowhere."""
+
+    others: tuple[Path, ...] = ()  # extras beside ours
 
     def __init__(self, gcode: Path, extra: bool, count: bool = False) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="plr-batch-"))
@@ -86,7 +90,7 @@ class BatchKlippy:
         shutil.copyfile(gcode, self.root / "gcodes" / self.name)
         (self.root / "printer.cfg").write_text(self._config(extra))
         (self.root / "dict").write_bytes(zlib.decompress(DICTIONARY.blob))
-        tree = watched(count, "following")
+        tree = watched(count, "following", self.others)
         with open(self.root / "out", "wb") as out:
             self.process = subprocess.Popen(
                 [*tree.command(), str(self.root / "printer.cfg"),
@@ -133,14 +137,21 @@ class BatchKlippy:
         """
         before = thread_seconds(self.process.pid)
         self.api.gcode(f"SDCARD_PRINT_FILE FILENAME={self.name}")
+        self.wait_printed(asked)
+        self.api.gcode(FLUSH)
+        took = thread_seconds(self.process.pid) - before
+        self._check()
+        return took
+
+    def wait_printed(
+        self, asked: Sequence[str] = (), until: str = "complete"
+    ) -> None:
+        """Until all lines are read, or those up to a pause."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             stats = self.api.objects("print_stats", *asked)["print_stats"]
-            if stats["state"] == "complete":
-                self.api.gcode(FLUSH)
-                took = thread_seconds(self.process.pid) - before
-                self._check()
-                return took
+            if stats["state"] == until:
+                return
             if stats["state"] not in ("printing", "standby"):
                 raise PrinterError(f"the print ended: {stats}")
             time.sleep(PERIOD)

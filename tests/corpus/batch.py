@@ -95,7 +95,7 @@ gcode: G4 P0
 _UNSEEN = (b"M117", b"M118", b"EXCLUDE_OBJECT", b"SET_PRESSURE_ADVANCE")
 _MACROS = (
     "PRINT_START", "START_PRINT", "PRINT_END", "END_PRINT", "PLR_Z_HOME",
-    "_PLR_ASSUME_Z", "TIMELAPSE_TAKE_FRAME", "M600", "BED_MESH_CLEAR",
+    "_PLR_ASSUME_Z", "_PLR_LIFT", "TIMELAPSE_TAKE_FRAME", "M600", "BED_MESH_CLEAR",
 )  # fmt: skip
 _EXTRUDER = """nozzle_diameter: 0.4
 filament_diameter: 1.75

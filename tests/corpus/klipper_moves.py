@@ -310,6 +310,9 @@ class Moves(Settings):
     def do__PLR_ASSUME_Z(self, params: Params) -> None:
         self._stand_at_z(number(params, "Z") or 0.0)
 
+    def do__PLR_LIFT(self, params: Params) -> None:
+        self._stand_at_z(self.position[2] + (number(params, "DISTANCE") or 0.0))
+
     def do_PLR_Z_HOME(self, params: Params) -> None:
         self._stand_at_z(180.0)
 

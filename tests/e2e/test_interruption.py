@@ -52,6 +52,10 @@ def restart(printer: VirtualPrinter) -> None:
     printer.post("/printer/restart")
 
 
+def firmware_restart(printer: VirtualPrinter) -> None:
+    printer.post("/printer/firmware_restart")
+
+
 def klippy_crash(printer: VirtualPrinter) -> None:
     faults.klippy_crash(printer)
     # systemd waits 10 s; by then the board has shut down: nobody told it to heat on.
@@ -77,6 +81,7 @@ ENDS: list[tuple[End, str, str]] = [
     (reboot_moonraker_first, "reboot", "shut down or restarted"),
     (emergency_stop, "klippy_shutdown", "Klipper shut down: "),
     (restart, "restart", "Klipper was restarted"),
+    (firmware_restart, "restart", "Klipper was restarted"),
     (klippy_crash, "klippy_crash", "Klipper ended (a crash"),
     (failed_line, "print_error", "out of range"),
 ]
@@ -162,3 +167,73 @@ def test_it_is_told_for_what_it_was(
     assert not found["thermal"]
     printer.post("/server/plr/discard")
     assert told(printer)["state"] == "idle"
+
+
+def test_a_heater_that_fails_is_offered_with_a_warning(
+    printer: VirtualPrinter, part: Path
+) -> None:
+    start(printer, part)
+    printer.machine("shutdown", reason="ADC out of range")
+    time.sleep(1.0)
+    printer.post("/printer/firmware_restart")
+    printer.wait("the offer", lambda: told(printer)["state"] == "interrupted", 60)
+    status = told(printer)
+    assert status["interruption"]["kind"] == "klippy_shutdown"
+    assert status["interruption"]["thermal"]
+    assert "find out why before you heat it again" in status["warnings"][0]
+    printer.post("/server/plr/discard")
+
+
+# Cuts before the first plastic and after the last
+
+
+def test_a_cut_in_the_start_macro_leaves_a_word_and_no_offer(
+    printer: VirtualPrinter, part: Path
+) -> None:
+    printer.wait_ready()
+    printer.print_file(part)
+    printer.wait(
+        "the heat", lambda: printer.objects("extruder")["extruder"]["target"] > 0, 30
+    )
+    assert told(printer)["record"] is None
+    time.sleep(1.0)
+    power_cut(printer)
+    printer.wait(
+        "the word",
+        lambda: any("still being prepared" in x for x in printer.console()), 20,
+    )  # fmt: skip
+    assert told(printer)["state"] == "idle"
+    assert not any("action:prompt_begin" in x for x in printer.console())
+
+
+def test_a_cut_in_the_end_gcode_offers_to_finish(printer: VirtualPrinter) -> None:
+    lines = (
+        "PRINT_START BED=50 EXTRUDER=210\nG1 X50 Y50 Z0.2 F6000\nM83\n"
+        "G1 X100 E5 F1200\nG1 X150 E5\n"
+    )
+    name = "ends.gcode"
+    (printer.gcodes / name).write_text(lines + "G1 E-1\nG4 P20000\nM107\n")
+    printer.disk.settle(printer.gcodes / name)
+    printer.post("/printer/print/start", filename=name)
+
+    def laid() -> bool:
+        record = told(printer)["record"]
+        return record is not None and record["file_position"] >= len(lines)
+
+    printer.wait("the last plastic in the journal", laid, 120)
+    power_cut(printer)
+
+    def offered() -> list[str]:
+        shown = printer.console()
+        missing = any("Nothing of the part is missing" in x for x in shown)
+        return [x for x in shown if "footer_button" in x] if missing else []
+
+    buttons = printer.wait("the offer", offered, 30)
+    assert any("Finish|PLR_RESET_PRINT_DATA" in x for x in buttons)
+    printer.gcode("PLR_RESUME_PRINT")
+    printer.wait("the refusal", lambda: any(
+        "Cannot resume: All plastic" in x for x in printer.console()
+    ), 10)  # fmt: skip
+    assert printer.objects("extruder")["extruder"]["target"] == 0
+    printer.gcode("PLR_RESET_PRINT_DATA")
+    printer.wait("the end", lambda: told(printer)["state"] == "idle", 10)

@@ -101,7 +101,7 @@ class FakeKlippy:
         for line in script.split("\n"):
             heat = re.match(r"SET_HEATER_TEMPERATURE HEATER=(\S+) TARGET=(.+)", line)
             bed = re.match(r"M140 S(.+)", line)
-            up = re.match(r"G1 Z(-?[\d.]+)", line)
+            up = re.match(r"(?:G1 Z|_PLR_LIFT DISTANCE=)(-?[\d.]+)", line)
             z = re.match(r"_PLR_ASSUME_Z Z=(.+)", line)
             if heat:
                 self._heat(heat[1], float(heat[2]))
@@ -118,7 +118,8 @@ class FakeKlippy:
             elif up:
                 if "z" not in self.toolhead["homed_axes"]:
                     raise RuntimeError("Must home axis first")
-                now = self.toolhead["position"][2] if relative else 0.0
+                relative_now = relative or "_PLR_LIFT" in line
+                now = self.toolhead["position"][2] if relative_now else 0.0
                 self.toolhead["position"][2] = now + float(up[1])
             elif line == "G28 X Y":
                 self.toolhead["homed_axes"] = "xyz"

@@ -124,3 +124,11 @@ def test_an_announcement_says_what_and_how() -> None:
     told = dialogs.announcement(JOB, record(), LOSS)
     assert told.startswith("part.gcode was interrupted at layer 3 (Power loss).")
     assert "PLR_RESUME_PRINT" in told
+
+
+def test_a_part_that_is_whole_is_not_resumed_but_finished() -> None:
+    lines = dialogs.offer(JOB, record(), LOSS, [], NOW, complete=True)
+    assert [b[:2] for b in buttons(lines)] == [
+        ["Finish", "PLR_RESET_PRINT_DATA"], ["Resume from...", "PLR_RESUME_FROM"],
+        ["Later", "RESPOND TYPE=command MSG=action:prompt_end"],
+    ]  # fmt: skip

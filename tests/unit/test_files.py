@@ -13,7 +13,7 @@ from moonraker_components.power_loss_recovery import files, plan
 from moonraker_components.power_loss_recovery.files import FileProblem
 from moonraker_components.power_loss_recovery.gcode.errors import GcodeError
 from moonraker_components.power_loss_recovery.record import Job, Record
-from tests.unit.samples import FACTS, GCODE, POSITION, record
+from tests.unit.samples import FACTS, GCODE, POSITION, record, state
 
 
 @pytest.fixture
@@ -224,3 +224,26 @@ def test_a_placeholder_far_into_the_file_is_refused(root: Path) -> None:
     head, _, _ = files.examine(root / "part.gcode", len(start + GUIDE) + POSITION)
     with pytest.raises(FileProblem, match="placeholder stands at offset"):
         files.setup(root / "part.gcode", head)
+
+
+END = b"G1 E-2 F1800\nG1 X5 Y5 F6000\nM104 S0\nM84\n; settings = many\n"
+
+
+@pytest.mark.parametrize(("after", "relative", "complete"), [
+    (b"G1 X100 Y100 E5\n" + END, True, False), (END, True, True), (b"", True, True),
+    # What was pulled back comes forward, and nothing more.
+    (b"G1 E-2\nG1 E2\nG1 X1 Y1\n", True, True),
+    (b"G1 X9 Y9 E5\n", False, True), (b"G1 X9 Y9 E15\n", False, False),
+])  # fmt: skip
+def test_whether_anything_is_missing_is_seen_at_the_end_of_the_file(
+    root: Path, after: bytes, relative: bool, complete: bool
+) -> None:
+    (root / "part.gcode").write_bytes(GCODE + after)
+    coordinates = {"absolute_extrude": not relative}
+    rec = record(file_position=len(GCODE), state=state(coordinates=coordinates))
+    assert files.is_complete(root, job_of(root), rec) is complete
+
+
+def test_far_from_the_end_the_file_is_not_even_read(root: Path) -> None:
+    job = replace(job_of(root), name="nowhere.gcode", size=files.MAX_END + 100)
+    assert files.is_complete(root, job, record(file_position=50)) is False

@@ -131,3 +131,18 @@ def test_a_pause_is_saved_when_it_begins_and_where_it_came_to_rest(
 ])  # fmt: skip
 def test_time_alone_is_no_news(changes: dict[str, Any], changed: bool) -> None:
     assert history.changed(mark(), mark(**changes)) is changed
+
+
+def test_a_pause_that_has_become_known_is_saved_and_its_end_too() -> None:
+    running, standing = mark(), mark(paused=True, position=[1.0, 2.0, 0.4, 10.0])
+    assert history.paused(running, standing, True, True) == "pause"
+    assert history.paused(standing, standing, True, True) is None
+    assert history.urgent(standing, running, True) == "resumed"
+    assert history.urgent(running, standing, True) is None
+
+
+def test_a_tool_of_the_same_extruder_is_another_tool() -> None:
+    tools = [{"changer": {"number": n, "name": f"tool T{n}"}} for n in (0, 1)]
+    before, after = (mark(state=state(tool=tool)) for tool in tools)
+    assert history.urgent(before, after, True) == "tool change"
+    assert history.urgent(before, before, True) is None

@@ -56,6 +56,8 @@ def heights(made: Plan, start: float) -> list[tuple[str, float, float]]:
             match = re.search(r"Z(-?[\d.]+)", line)
             if line in ("G90", "G91"):
                 absolute = line == "G90"
+            elif line.startswith("_PLR_LIFT"):
+                found.append((s.name, z, z := z + float(line.split("=")[1])))
             elif line.startswith("G1") and match:
                 to = float(match[1]) + (0.0 if absolute else z)
                 found.append((s.name, z, to))
@@ -214,7 +216,7 @@ def test_z_that_must_be_measured_and_cannot_be_is_refused() -> None:
 
 def test_nothing_of_the_old_print_bends_the_sequence() -> None:
     lines = step(make(), "lift").script.split("\n")
-    moved = lines.index("G91")
+    moved = next(i for i, line in enumerate(lines) if "_PLR_LIFT" in line)
     for command in ("BED_MESH_CLEAR", "SET_GCODE_OFFSET X=0 Y=0 Z=0", "M221 S100",
                     "M220 S100", "EXCLUDE_OBJECT_END"):  # fmt: skip
         assert lines.index(command) < moved
@@ -358,3 +360,24 @@ def test_a_line_that_is_partly_laid_goes_on_inside() -> None:
 def test_a_line_that_cannot_be_split_is_run_again() -> None:
     made = make(record(fraction=0.5), line=b"M106 S10")
     assert (made.fraction, made.first_line) == (0.0, None)
+
+
+PAUSING = replace(FACTS, objects=OBJECTS | {"pause_resume"})
+
+
+def test_a_paused_print_is_paused_beside_the_part_before_the_way_to_it() -> None:
+    made = make(record(paused=True), PAUSING)
+    lines = [line.split(b" ;")[0] for line in made.prologue]
+    over = next(i for i, line in enumerate(lines) if line.startswith(b"G0 X150"))
+    assert lines.count(b"PAUSE") == 1
+    pause = lines.index(b"PAUSE")
+    assert pause < over
+    # Nothing has moved since the purge, which ends beside the part at a safe height.
+    assert not any(line[:2] in (b"G0", b"G1") for line in lines[:pause])
+    assert any("paused again" in w for w in made.warnings)
+
+
+@pytest.mark.parametrize(("paused", "facts"), [(False, PAUSING), (True, FACTS)])
+def test_a_print_that_ran_or_cannot_pause_goes_on(paused: bool, facts: Facts) -> None:
+    made = make(record(paused=paused), facts)
+    assert not any(line.startswith(b"PAUSE") for line in made.prologue)

@@ -213,7 +213,7 @@ async def test_z_is_noted_before_it_falls_and_after_it_moved(bench: Bench) -> No
         before = bench.klippy.toolhead["position"][2]
         answer = await run_gcode(script)
         now = bench.klippy.toolhead["position"][2]
-        if "G1 Z" in script:
+        if "G1 Z" in script or "_PLR_LIFT" in script:
             moves = [float(x.split()[1][1:]) for x in script.split("\n")
                      if x.startswith("G1 Z") and "G91" not in script]  # fmt: skip
             lowest.append(min([before, now, *moves]))

@@ -134,3 +134,10 @@ def test_a_print_without_a_bed_has_nothing_to_hold() -> None:
 @pytest.mark.parametrize(("maximum", "target"), [(130.0, 60.0), (60.0, 59.0)])
 def test_the_bed_is_never_held_above_its_maximum(maximum: float, target: float) -> None:
     assert unattended.hold_target(record(), maximum) == target
+
+
+def test_a_print_that_was_paused_waits_for_a_person() -> None:
+    rec = record(paused=True)
+    assert any("was paused" in w for w in doubts.warnings(rec, SCENE))
+    for settings in (WARM, Settings(auto_resume="always")):
+        assert "was paused" in unattended.resume(settings, rec, SCENE)

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,13 @@ class KlippyTree:
         return [python, str(self.root / "klippy" / "klippy.py")]
 
 
-def prepare(source: Path | None = None, extra: Path = EXTRA) -> KlippyTree:
-    """Copy klippy from `source` (default: $PLR_KLIPPER_PATH) and link our extra."""
+def prepare(
+    source: Path | None = None, extra: Path = EXTRA, others: Sequence[Path] = ()
+) -> KlippyTree:
+    """Copy klippy from `source` (default: $PLR_KLIPPER_PATH) and link our extra.
+
+    others: files or folders that are linked beside it.
+    """
     given = source or os.environ.get("PLR_KLIPPER_PATH")
     if not given:
         raise FileNotFoundError("No Klipper is set up: run scripts/test or demo")
@@ -53,7 +59,8 @@ def prepare(source: Path | None = None, extra: Path = EXTRA) -> KlippyTree:
         for p in klippy.rglob("*")
         if p.suffix in (".py", ".c", ".h") and "__pycache__" not in p.parts
     )
-    digest = hashlib.sha256(repr((str(source), str(extra), files)).encode())
+    linked = [str(path) for path in (extra, *others)]
+    digest = hashlib.sha256(repr((str(source), *linked, files)).encode())
     # Only PyPI's package has relative imports there: it cannot run as a script.
     is_package = "from . import" in (klippy / "klippy.py").read_text()
     root = REPO / ".cache" / "trees" / digest.hexdigest()[:16]
@@ -61,7 +68,7 @@ def prepare(source: Path | None = None, extra: Path = EXTRA) -> KlippyTree:
     with open(root / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (root / ".ready").exists():
-            _copy(klippy, root / "klippy", extra)
+            _copy(klippy, root / "klippy", (extra, *others))
             _build_helper(root, is_package)
             (root / ".ready").touch()
     return KlippyTree(root, source.name, is_package)
@@ -83,12 +90,13 @@ def _is_kalico(root: Path) -> bool:
     return (root / "klippy" / "printer.py").exists()
 
 
-def _copy(klippy: Path, target: Path, extra: Path) -> None:
+def _copy(klippy: Path, target: Path, linked: Sequence[Path]) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(klippy, target, ignore=shutil.ignore_patterns("__pycache__"))
     plugins = target / "plugins"
     folder = plugins if plugins.is_dir() else target / "extras"
-    link = folder / extra.name
-    if link.is_symlink() or link.exists():
-        raise FileExistsError(f"{klippy} already has {extra.name} in {folder.name}")
-    link.symlink_to(extra)
+    for path in linked:
+        link = folder / path.name
+        if link.is_symlink() or link.exists():
+            raise FileExistsError(f"{klippy} already has {path.name} in {folder.name}")
+        link.symlink_to(path)

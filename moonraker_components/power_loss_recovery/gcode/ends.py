@@ -36,8 +36,13 @@ def next_extrusion(data: Data, head: Head) -> int | None:
         retracted=head.retracted,
         printing=True,
     )
+    return first_plastic(data, head.end, motion)
+
+
+def first_plastic(data: Data, begin: int, motion: Motion) -> int | None:
+    """The same from `begin` on, where things stand as `motion` says."""
     layers = Layers()
-    for start, piece in windows(data, head.end, len(data), STEP):
+    for start, piece in windows(data, begin, len(data), STEP):
         first, _ = run(piece, start, motion, layers)
         if first is not None:
             return first

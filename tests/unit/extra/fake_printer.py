@@ -86,7 +86,9 @@ class Command:
     def get(self, name: str, default: Any = None) -> Any:
         return self.params.get(name, default)
 
-    def _number(self, name: str, parser: Any, default: Any, minval: Any) -> Any:
+    def _number(
+        self, name: str, parser: Any, default: Any, minval: Any, maxval: Any
+    ) -> Any:
         if name not in self.params:
             return default
         try:
@@ -95,13 +97,19 @@ class Command:
             raise CommandError(f"unable to parse {self.params[name]}") from None
         if minval is not None and value < minval:
             raise CommandError(f"{name} must have minimum of {minval}")
+        if maxval is not None and value > maxval:
+            raise CommandError(f"{name} must have maximum of {maxval}")
         return value
 
-    def get_int(self, name: str, default: Any = None, minval: Any = None) -> Any:
-        return self._number(name, int, default, minval)
+    def get_int(
+        self, name: str, default: Any = None, minval: Any = None, maxval: Any = None
+    ) -> Any:
+        return self._number(name, int, default, minval, maxval)
 
-    def get_float(self, name: str, default: Any = None, minval: Any = None) -> Any:
-        return self._number(name, float, default, minval)
+    def get_float(
+        self, name: str, default: Any = None, minval: Any = None, maxval: Any = None
+    ) -> Any:
+        return self._number(name, float, default, minval, maxval)
 
     def respond_info(self, text: str) -> None:
         self.answers.append(text)

@@ -1,0 +1,140 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""A pause on a real klippy without a board: the place that is saved of it.
+
+test_tools.py cuts the power of such a print.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moonraker_components.power_loss_recovery import plan
+from moonraker_components.power_loss_recovery.record import Job, Record
+from tests.bench.batch_klippy import BatchKlippy
+from tests.unit import samples
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+CONFIG = """
+[gcode_macro M600]
+gcode:
+    PAUSE
+    G91
+    G1 E-30 F1800
+    G1 Z10 F1200
+    G90
+    G1 X10 Y10 F9000
+"""
+BEFORE = b"""PRINT_START BED=60 EXTRUDER=215
+G90
+M82
+SET_GCODE_OFFSET Z=0.05
+G92 E0
+G1 X100 Y100 Z0.2 F6000
+M221 S96
+G1 X150 Y100 E5 F1800
+G1 E4.2 F2100
+M600
+"""
+PRINT = BEFORE + b"G1 X150 Y150 F6000\nG1 E5 F2100\nG1 X100 Y150 E10 F1800\n"
+PLACE = [150.0, 100.0, 0.2, 4.2]
+REACHED = "G4 P5000"  # the motors have come to what is queued
+MACHINE = replace(
+    samples.FACTS, axis_minimum=(-5.0, -5.0, -2.0), z_calibrated=False,
+    objects=frozenset({"extruder", "heater_bed", "fan", "pause_resume"}),
+)  # fmt: skip
+
+
+class Pausing(BatchKlippy):
+    def _config(self, extra: bool) -> str:
+        return super()._config(extra) + CONFIG
+
+    def mark(self) -> dict[str, Any]:
+        told = self.api.objects("power_loss_recovery")["power_loss_recovery"]
+        assert told["trouble"] == ""
+        return told["mark"]
+
+    def move(self) -> dict[str, Any]:
+        return self.api.objects("gcode_move")["gcode_move"]
+
+
+@pytest.fixture
+def klippy(tmp_path: Path) -> Iterator[Pausing]:
+    """Parked in M600, with the filament out."""
+    (tmp_path / "part.gcode").write_bytes(PRINT)
+    with Pausing(tmp_path / "part.gcode", True) as klippy:
+        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
+        klippy.wait_printed(until="paused")
+        klippy.api.gcode(REACHED)
+        yield klippy
+
+
+def planned(mark: dict[str, Any]) -> plan.Plan:
+    at = mark["file_position"]
+    line = PRINT[at:].split(b"\n")[0]
+    record = Record.from_dict({
+        **mark, "line": line.decode(), "saved_at": 1.7e9, "boot_id": "boot",
+        "z_range": None, "z_phases": None,
+    })  # fmt: skip
+    job = Job("part.gcode", len(PRINT), 1.7e9, "0" * 64, 1.7e9)
+    return plan.make(record, job, samples.head(PRINT, at), line, MACHINE)
+
+
+def test_the_saved_place_is_the_one_before_the_pause(klippy: Pausing) -> None:
+    mark = klippy.mark()
+    assert mark["file_position"] == len(BEFORE) and mark["paused"] is True
+    assert mark["position"] == pytest.approx(PLACE)
+    assert mark["live_position"] == pytest.approx([10.0, 10.0, 10.25])
+    assert mark["retracted"] == pytest.approx(0.8 * 0.96)
+    coordinates = mark["state"]["coordinates"]
+    assert coordinates["homing_origin"] == pytest.approx([0.0, 0.0, 0.05])
+    assert coordinates["extrude_factor"] == pytest.approx(0.96)
+
+
+def test_after_resume_the_place_stays_until_the_motors_are_back(
+    klippy: Pausing,
+) -> None:
+    klippy.mark()
+    klippy.api.gcode("RESUME")
+    mark = klippy.mark()
+    assert mark["file_position"] == len(BEFORE)
+    assert not mark.get("paused") and mark["position"] == pytest.approx(PLACE)
+    klippy.wait_printed()
+    klippy.api.gcode(REACHED)
+    mark = klippy.mark()
+    assert mark["file_position"] == len(PRINT) and "paused" not in mark
+
+
+def test_a_resume_pauses_and_goes_on_there(klippy: Pausing, tmp_path: Path) -> None:
+    made = planned(klippy.mark())
+    klippy.api.gcode("RESUME")
+    klippy.wait_printed()
+    whole = klippy.move()
+    (tmp_path / "empty.gcode").write_bytes(b"G4 P1\n")
+    with Pausing(tmp_path / "empty.gcode", True) as again:
+        for step in made.steps:
+            again.api.gcode(step.script)
+        for line in made.prologue:
+            beside = again.move()["gcode_position"]
+            again.api.gcode(line.decode())
+            if line.startswith(b"PAUSE"):
+                assert again.api.objects("pause_resume")["pause_resume"]["is_paused"]
+                # As an owner's PAUSE parks
+                again.api.gcode("G90\nG1 X200 Y240 F9000\nG1 Z50 F1200\nRESUME")
+                assert list(again.move()["gcode_position"])[:3] == pytest.approx(
+                    list(beside)[:3]
+                )
+        at = again.move()
+        assert list(at["gcode_position"]) == pytest.approx(PLACE, abs=1e-4)
+        for line in PRINT[len(BEFORE) :].split(b"\n"):
+            again.api.gcode(line.decode())
+        resumed = again.move()
+    for key in ("absolute_coordinates", "absolute_extrude", "extrude_factor", "speed"):
+        assert resumed[key] == pytest.approx(whole[key]), key
+    for key in ("gcode_position", "homing_origin"):
+        assert list(resumed[key])[:3] == pytest.approx(list(whole[key])[:3]), key
