@@ -22,7 +22,8 @@ PURE = [
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
     "calibration.py", "variables_copy.py", "meta_info.py", "hooks.py", "answers.py",
     "endpoints.py", "interruption.py", "reading.py", "doubts.py", "dialogs.py",
-    "unattended.py",
+    "unattended.py", "klipper_config.py", "gcode_macros.py", "findings.py",
+    "doctor.py", "doctor_host.py", "doctor_machine.py", "doctor_macros.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.

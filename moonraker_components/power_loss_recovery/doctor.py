@@ -1,0 +1,62 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Is this machine ready for a power loss?  From what is known to a list of findings."""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from . import doctor_host, doctor_machine, doctor_macros
+from .findings import BAD, DOUBT, GOOD, UNKNOWN, Evidence, Finding
+
+CHECKS: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
+    doctor_machine.klippy,
+    doctor_host.versions,
+    doctor_host.moonraker,
+    doctor_host.links,
+    doctor_machine.sections,
+    doctor_machine.extra,
+    doctor_host.saving,
+    doctor_machine.switches,
+    doctor_machine.calibration,
+    doctor_macros.homing,
+    doctor_macros.hooks,
+    doctor_macros.force_move,
+    doctor_macros.early,
+    doctor_macros.starts,
+    doctor_macros.other_plugins,
+    doctor_host.journal,
+    doctor_host.clock,
+    doctor_host.by_itself,
+)
+MARKS = {GOOD: "ok", DOUBT: "look", BAD: "BAD", UNKNOWN: "?"}
+ORDER = (BAD, DOUBT, UNKNOWN, GOOD)
+
+
+def examine(evidence: Evidence) -> list[Finding]:
+    """All findings, the gravest first."""
+    found = [finding for check in CHECKS for finding in check(evidence)]
+    return sorted(found, key=lambda finding: ORDER.index(finding.state))
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    count = {state: 0 for state in ORDER}
+    for finding in findings:
+        count[finding.state] += 1
+    if not count[BAD] and not count[DOUBT]:
+        return f"All is well: {count[GOOD]} things were looked at."
+    parts = []
+    if count[BAD]:
+        parts.append(f"{count[BAD]} to mend")
+    if count[DOUBT]:
+        parts.append(f"{count[DOUBT]} to look at")
+    return f"{', '.join(parts)}, {count[GOOD]} are well."
+
+
+def lines(findings: Sequence[Finding]) -> list[str]:
+    """For a console: one line for each finding, one more for each mend."""
+    found = []
+    for finding in findings:
+        found.append(f"[{MARKS[finding.state]:>4}] {finding.name}: {finding.found}")
+        if finding.mend:
+            found.append(f"       -> {finding.mend}")
+    return [*found, summary(findings)]
