@@ -55,6 +55,9 @@ class Api:
     async def _history(self, limit: int = 50) -> answers.History:
         return {"outages": self.component.outages.list.newest(limit)}
 
+    async def _check(self) -> answers.Check:
+        return await self.component.checker.check()
+
     async def _resume(
         self,
         dry_run: bool = False,

@@ -22,6 +22,7 @@ from . import answers, interruption, journal_place, overview, prompts, reading, 
 from .api import Api
 from .attendant import RUNNING, Attendant
 from .calibration_keeper import CalibrationKeeper
+from .checker import Checker
 from .console import Console
 from .endpoints import NOTIFICATIONS
 from .journal import Journal
@@ -95,6 +96,7 @@ class PowerLossRecovery:
         self.subscription = SUBSCRIPTION
         self._doubted = float("-inf")
         self._register()
+        self.checker = Checker(self, data)
         self.api = Api(self)
         self.console = Console(self)
         self.mesh = MeshKeeper(self, NAMESPACE)

@@ -150,6 +150,8 @@ def _component(e: Evidence) -> Iterator[Finding]:
         )  # fmt: skip
     elif found.component and not found.component_to:
         yield bad("links", f"{found.component} leads nowhere.", again)
+    elif found.moonraker and not found.component and e.moonraker is None:
+        yield bad("links", f"{found.moonraker} has no link to our part.", again)
     elif found.extras and all(found.extras.values()):
         yield good("links", "Klipper and Moonraker find us.")
 
@@ -239,17 +241,17 @@ def clock(e: Evidence) -> Iterator[Finding]:
 
 def by_itself(e: Evidence) -> Iterator[Finding]:
     """What Moonraker would do on its own after a boot, or in a print."""
-    config = e.moonraker_config
-    queue = config.get("job_queue", {})
+    sections = e.moonraker_config
+    queue = sections.get("job_queue", {})
     if _on(queue, "load_on_startup"):
         yield bad(
             "job queue", "load_on_startup starts the next print after a boot, onto the"
             " interrupted one.",
             "Remove load_on_startup from [job_queue] in moonraker.conf.",
         )  # fmt: skip
-    elif config:
+    elif sections:
         yield good("job queue", "Nothing is printed by itself after a boot.")
-    for section, options in config.items():
+    for section, options in sections.items():
         if section.startswith("power "):
             yield from _power(section, options)
     yield from _updates(e)

@@ -5,15 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .facts import KINEMATICS
 from .findings import SECTION, Evidence, Finding, bad, doubt, good, unknown
 from .prompts import span
 
 OLD_CALIBRATION = 365 * 86400.0
-# Kinematics on which Z alone can be lifted; as recovery.KINEMATICS
-KINEMATICS = (
-    "cartesian", "corexy", "corexz", "hybrid_corexy", "hybrid_corexz",
-    "limited_cartesian", "limited_corexy", "limited_corexz", "generic_cartesian",
-)  # fmt: skip
 # A lead screw turns once for 2 to 8 mm, and has no gear before it.
 LONGEST_LEAD = 16.0
 NEEDED = {

@@ -127,6 +127,8 @@ ENDPOINTS = (
     Endpoint("history", "GET", answers.History,
              "the outages of the past, the newest first",
              (Parameter("limit", "int", "so many at most", 1, 1000),)),
+    Endpoint("check", "GET", answers.Check,
+             "look for what would spoil a resume on this machine"),
     Endpoint("resume", "POST", answers.Resume,
              "resume the interrupted print, where it stopped or at another place",
              (*PLACES,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import files, hooks, plan, purge, reconstruct, rotor, sequence
-from .facts import Facts
+from .facts import KINEMATICS, Facts
 from .gcode.scan import Head
 from .lineage import Pending
 from .record import Phases
@@ -25,11 +25,6 @@ from .tracker import InThread
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
 NoteZ = Callable[[float, Phases], Awaitable[None]]
 
-# Kinematics on which Z alone can be lifted before X and Y are known.
-KINEMATICS = (
-    "cartesian", "corexy", "corexz", "hybrid_corexy", "hybrid_corexz",
-    "limited_cartesian", "limited_corexy", "limited_corexz", "generic_cartesian",
-)  # fmt: skip
 # Of what klippy lets through at once (max_extrude_cross_section).
 CROSS_SECTION_SHARE = 0.8
 MOVED_SINCE = (

@@ -50,6 +50,7 @@ class Component:
             resume_from=self._fail, auto=SimpleNamespace(stop_asked=lambda: False)
         )
         self.tell = self.told.append
+        self.checker = SimpleNamespace(tell=self._fail)
         console.Console(self)  # type: ignore[arg-type]
         mesh_keeper.MeshKeeper(self, "plr")  # type: ignore[arg-type]
 
