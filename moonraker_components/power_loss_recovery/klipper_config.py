@@ -62,6 +62,8 @@ def _lines(
         return []
     config.files.append(path)
     plain, _, saved = text.partition(SAVE_CONFIG)
+    # Klipper's own words come before its first section.
+    saved = "".join(saved.partition(f"\n{_SAVED} [")[1:])
     found: list[str] = []
     for line in plain.split("\n"):
         line = line.split("#", 1)[0].rstrip("\r")

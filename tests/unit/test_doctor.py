@@ -322,6 +322,7 @@ def test_includes_are_followed_and_what_is_missing_is_said(tmp_path: Path) -> No
         "[include a/*.cfg]\n[include none/*.cfg]\n[include gone.cfg]\n"
         "[extruder]\nControl: pid # here\n"
         "#*# <---------------------- SAVE_CONFIG ---------------------->\n"
+        "#*# DO NOT EDIT THIS BLOCK OR BELOW. The contents are auto-generated.\n"
         "#*#\n#*# [extruder]\n#*# pid_kp = 20\n"
     )
     (tmp_path / "a" / "x.cfg").write_text("[fan]\npin: PA1\n[include ../printer.cfg]\n")
