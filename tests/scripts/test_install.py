@@ -20,17 +20,19 @@ from moonraker_components.power_loss_recovery import checkup_host
 from tests.scripts.hosts import PRINTER, REPO, SAVED, Host, git, snapshot
 
 OWN = "power_loss_recovery"
-LINK = f"klippy/extras/{OWN}"
+TREE = Path(os.environ.get("PLR_KLIPPER_PATH", ""))
+# Kalico's place for others' modules
+FOLDER = "plugins" if (TREE / "klippy" / "plugins").is_dir() else "extras"
+LINK = f"klippy/{FOLDER}/{OWN}"
 COMPONENT = f"moonraker/components/{OWN}"
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Host:
     """A MainsailOS; copied for each test, because it has real trees in it."""
-    tree = os.environ.get("PLR_KLIPPER_PATH")
-    if not tree:
+    if not (TREE / "klippy").is_dir():
         pytest.skip("no Klipper is set up: run scripts/test")
-    host = Host(tmp_path_factory.mktemp("host") / "pi", Path(tree))
+    host = Host(tmp_path_factory.mktemp("host") / "pi", TREE)
     host.add_printer()
     return host
 
@@ -189,7 +191,7 @@ def test_kalico_gets_it_among_its_plugins(host: Host) -> None:
         git(host.klipper, "commit", "-q", "-m", "as Kalico")
     installed(host)
     assert (plugins / OWN / "__init__.py").exists()
-    assert not (host.klipper / LINK).exists()
+    assert not (host.klipper / "klippy" / "extras" / OWN).exists()
     assert git(host.klipper, "status", "--porcelain") == ""
     assert OWN not in (host.klipper / ".git" / "info" / "exclude").read_text()
 
