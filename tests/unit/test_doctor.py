@@ -3,6 +3,7 @@
 """Faults planted one by one into a machine with nothing wrong: each is found, alone."""
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from tests.unit.healthy import (
     with_z_homing,
     without,
 )
+from tests.virtual_printer import guide
 
 Plant = Callable[[Evidence], Evidence]
 OWN = "power_loss_recovery"
@@ -294,6 +296,32 @@ INNOCENT: dict[str, Plant] = {
 @pytest.mark.parametrize("what", INNOCENT)
 def test_no_false_alarm(what: str, good: Evidence) -> None:
     assert alarms(INNOCENT[what](good)) == []
+
+
+# Of Klipper's own examples, those that really home Z with X and Y
+HOME_Z = {"printer-hiprecy-leo-2019.cfg", "printer-lulzbot-mini1-2016.cfg"}
+
+
+def test_klippers_own_configurations_raise_no_false_alarm(good: Evidence) -> None:
+    tree = Path(os.environ.get("PLR_KLIPPER_PATH", "/nowhere"))
+    paths = sorted([*tree.glob("config/*.cfg"), *tree.glob("klippy/config/*.cfg")])
+    if not paths:
+        pytest.skip("this Klipper tree has no config folder")
+    added = {
+        name: options for name, options in good.config.items()
+        if name in ("virtual_sdcard", "pause_resume", "respond", "save_variables")
+        or name == "gcode_macro RESUME_INTERRUPTED_PRINT"
+    }  # fmt: skip
+    for path in paths:
+        found = load(str(path), FILES)
+        mine = {**found.sections, **added, OWN: {}}
+        e = replace(good, config=mine, config_problems=found.problems)
+        names = {name for _, name, _ in alarms(e)} - {"kinematics", "Z+ switches"}
+        assert names == ({"homing"} if path.name in HOME_Z else set()), path.name
+
+
+def test_the_guides_configuration_is_good(tmp_path: Path) -> None:
+    assert alarms(healthy.evidence(tmp_path, guide.config())) == []
 
 
 def test_without_klipper_and_moonraker_the_files_are_still_examined(
