@@ -210,3 +210,11 @@ class Check(TypedDict):
     ok: bool
     summary: str
     findings: list[Finding]
+
+
+class Rehearsal(TypedDict):
+    """steps: titles of those that will be run; warnings: of the whole plan."""
+
+    file: str
+    steps: list[str]
+    warnings: list[str]

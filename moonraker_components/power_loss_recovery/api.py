@@ -68,6 +68,9 @@ class Api:
             dry_run, files.Place(**place) if place else None, z_strategy
         )
 
+    async def _rehearse(self) -> answers.Rehearsal:
+        return await self.component.rehearsal.start()
+
     async def _cancel(self) -> answers.Status:
         if not self.component.attendant.auto.stop_asked():
             self.component.resumer.cancel_asked()

@@ -29,6 +29,7 @@ from .journal import Journal
 from .kept import Kept
 from .mesh_keeper import MeshKeeper
 from .outage_keeper import OutageKeeper
+from .rehearsal import Rehearsal
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
@@ -97,6 +98,7 @@ class PowerLossRecovery:
         self._doubted = float("-inf")
         self._register()
         self.checker = Checker(self, data)
+        self.rehearsal = Rehearsal(self)
         self.api = Api(self)
         self.console = Console(self)
         self.mesh = MeshKeeper(self, NAMESPACE)

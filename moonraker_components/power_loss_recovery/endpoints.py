@@ -136,6 +136,8 @@ ENDPOINTS = (
               Parameter("z_strategy", "choice", "where Z comes from, this time",
                         choices=Z_STRATEGIES)),
              one_of=tuple(place.name for place in PLACES)),
+    Endpoint("rehearse", "POST", answers.Rehearsal,
+             "do what moves in a resume of the last print, without heat or plastic"),
     Endpoint("cancel", "POST", answers.Status,
              "stop a resume that is under way (heaters off, nozzle up, record kept) or"
              " that is about to begin by itself"),

@@ -228,3 +228,29 @@ def test_the_database_has_it_and_nobody_else_can_write_it(bench: Bench) -> None:
     assert value == bench.ask("history")["outages"]
     with pytest.raises(PrinterError, match="403"):
         bench.printer.post("/server/database/item", **kept, value=[])
+
+
+def test_a_resume_is_rehearsed_without_heat_and_without_plastic(bench: Bench) -> None:
+    bench.printer.gcode("TURN_OFF_HEATERS\nG28")
+    before = bench.printer.machine("state")
+    lowest = bench.printer.machine("range", since=before["clock"])
+    began = bench.ask("rehearse")
+    assert began["file"] == "part.gcode" and len(began["steps"]) >= 4
+    hottest = 0.0
+
+    def over() -> bool:
+        nonlocal hottest
+        heaters = bench.printer.objects("extruder", "heater_bed").values()
+        hottest = max(hottest, *(heater["target"] for heater in heaters))
+        return any("rehearsal" in line and ("went well" in line or "failed" in line)
+                   for line in bench.printer.console())  # fmt: skip
+
+    bench.printer.wait("the end of the rehearsal", over, 180)
+    assert any("The rehearsal went well" in line for line in bench.printer.console())
+    assert hottest == 0.0 and bench.state() == "idle"
+    after = bench.printer.machine("state")
+    assert after["e"] == before["e"] and after["nozzle"][2] > PART.layers * parts.LAYER
+    for motor, (low, _) in bench.printer.machine(
+        "range", since=before["clock"]
+    ).items():
+        assert low >= lowest[motor][0] - 0.01

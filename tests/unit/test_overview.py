@@ -23,7 +23,7 @@ async def test_the_answer_is_what_is_documented(bench: Bench) -> None:  # noqa: 
     assert history["outages"] and problems(history, answers.History) == []
     assert problems(await bench.plr.checker.check(), answers.Check) == []
     known = {answers.Status, answers.Resume, answers.Points, answers.History,
-             answers.Check}  # fmt: skip
+             answers.Check, answers.Rehearsal}  # fmt: skip
     assert {endpoint.answer for endpoint in ENDPOINTS} == known
 
 

@@ -95,7 +95,7 @@ def test_the_core_stands_on_the_core_only() -> None:
 GLUE = {
     "__init__.py", "api.py", "calibration_keeper.py", "component.py", "console.py",
     "job_history.py", "mesh_keeper.py", "outage_keeper.py", "overview.py",
-    "resumer.py", "strict_http.py", "checker.py",
+    "resumer.py", "strict_http.py", "checker.py", "rehearsal.py",
 }  # fmt: skip
 
 
