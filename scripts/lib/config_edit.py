@@ -8,7 +8,7 @@ show: prints the lines that add would put in, nothing if there is nothing to do.
 stand in blocks between two marks.  What is there already, in any included file, is not
 added.  add and remove write a whole new file beside the old one and swap it in, keep a
 copy in PRINTER_DATA/plr/backup, and print where.  left: prints what names us outside of
-our blocks, as FILE: LINE.  Exit status 2 with one line that says
+our blocks, as FILE: LINE.  Exit status 1 with one line that says
 why.
 """
 from __future__ import annotations

@@ -3,6 +3,7 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 #
 # The systemd services of a printer; sourced, never run.  PYTHON: a Python 3.10.
+# PLR_UNITS: where the units are; the tests have a folder of their own.
 
 PLR_UNITS=${PLR_UNITS:-/etc/systemd/system}
 

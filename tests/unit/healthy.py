@@ -17,9 +17,9 @@ from moonraker_components.power_loss_recovery.findings import (
     Links,
 )
 from moonraker_components.power_loss_recovery.klipper_config import Files, load
+from tests.virtual_printer.variants import VORON_24, Variant
 
 REPO = Path(__file__).resolve().parents[2]
-CONFIG = REPO / "tests" / "virtual_printer" / "config"
 NOW = 1.8e9
 OURS = "/home/pi/power-loss-recovery"
 EXTRA = "/home/pi/klipper/klippy/extras/power_loss_recovery"
@@ -36,11 +36,12 @@ def read(path: str) -> str | None:
 FILES = Files(read, lambda p: [os.path.abspath(found) for found in glob.glob(p)])
 
 
-def printer_cfg(folder: Path, more: str = "") -> Path:
+def printer_cfg(folder: Path, more: str = "", variant: Variant = VORON_24) -> Path:
     """The virtual printer's, as it is on its disk."""
-    text = (CONFIG / "printer.cfg").read_text() + more
+    text = variant.printer_cfg() + more
     for key, value in (
         ("PORT", "/dev/serial"),
+        ("SECOND_PORT", "/dev/serial2"),
         ("GCODES", "/home/pi/printer_data/gcodes"),
         ("MACROS", str(REPO / "macros" / "power_loss_recovery.cfg")),
         ("VARIABLES", "/home/pi/printer_data/config/variables.cfg"),
@@ -51,9 +52,9 @@ def printer_cfg(folder: Path, more: str = "") -> Path:
     return path
 
 
-def evidence(folder: Path, more: str = "") -> Evidence:
+def evidence(folder: Path, more: str = "", variant: Variant = VORON_24) -> Evidence:
     """more: appended to printer.cfg."""
-    config = load(str(printer_cfg(folder, more)), FILES)
+    config = load(str(printer_cfg(folder, more, variant)), FILES)
     return Evidence(
         config=config.sections,
         config_problems=config.problems,

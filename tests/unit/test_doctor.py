@@ -37,7 +37,7 @@ from tests.unit.healthy import (
     with_z_homing,
     without,
 )
-from tests.virtual_printer import guide
+from tests.virtual_printer import guide, variants
 
 Plant = Callable[[Evidence], Evidence]
 OWN = "power_loss_recovery"
@@ -318,6 +318,20 @@ def test_klippers_own_configurations_raise_no_false_alarm(good: Evidence) -> Non
         e = replace(good, config=mine, config_problems=found.problems)
         names = {name for _, name, _ in alarms(e)} - {"kinematics", "Z+ switches"}
         assert names == ({"homing"} if path.name in HOME_Z else set()), path.name
+
+
+VARIANTS = [
+    variants.LEAD_SCREWS, variants.LEAD_SCREWS_TMC, variants.ONE_SCREW,
+    variants.TRIDENT, variants.TWO_MOTORS, variants.ONE_MOTOR, variants.CARTESIAN,
+    variants.SECOND_MCU,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: v.name)
+def test_no_kind_of_machine_is_a_fault(
+    variant: variants.Variant, tmp_path: Path
+) -> None:
+    assert alarms(healthy.evidence(tmp_path, "", variant)) == []
 
 
 def test_the_guides_configuration_is_good(tmp_path: Path) -> None:
