@@ -78,17 +78,12 @@ def _complete(
     status: Mapping[str, Any], endstops: Any, plr: Any,
 ) -> Evidence:  # fmt: skip
     """With what the host knows; blocks."""
-    data, problems, moonraker_problems = place.data, [], []
-    config = status.get("configfile", {}).get("config")
-    if not config:
-        path = info.get("config_file") or data / "config" / "printer.cfg"
-        found = checkup_host.config(Path(path))
-        config, problems = found.sections, found.problems
-    moonraker_config = (written or {}).get("orig")
+    data = place.data
+    sections, problems = _printer_cfg(data, info, status)
+    moonraker_config, moonraker_problems = (written or {}).get("orig"), []
     if not moonraker_config:
         found = checkup_host.config(data / "config" / "moonraker.conf")
         moonraker_config, moonraker_problems = found.sections, found.problems
-    sections = {name: _lower(options) for name, options in config.items()}
     variables = sections.get("save_variables", {}).get("filename", "")
     variables = variables and checkup_host.expand(variables)
     return Evidence(
@@ -116,8 +111,19 @@ def _complete(
     )  # fmt: skip
 
 
-def _lower(options: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in options.items()}
+def _printer_cfg(
+    data: Path, info: Mapping[str, Any], status: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """As klippy has it, or as it is in the file; and what is wrong with the file."""
+    config, problems = status.get("configfile", {}).get("config"), []
+    if not config:
+        path = info.get("config_file") or data / "config" / "printer.cfg"
+        found = checkup_host.config(Path(path))
+        config, problems = found.sections, found.problems
+    return {
+        name: {str(option).lower(): str(value) for option, value in options.items()}
+        for name, options in config.items()
+    }, problems
 
 
 def journal_path(data: Path, moonraker_config: Mapping[str, Any]) -> str:

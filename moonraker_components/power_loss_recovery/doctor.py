@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from . import doctor_host, doctor_machine, doctor_macros
-from .findings import BAD, DOUBT, GOOD, UNKNOWN, Evidence, Finding
+from .findings import BAD, DOUBT, GOOD, UNKNOWN, Evidence, Finding, unknown
 
-CHECKS: tuple[Callable[[Evidence], Iterable[Finding]], ...] = (
+Check = Callable[[Evidence], Iterable[Finding]]
+CHECKS: tuple[Check, ...] = (
     doctor_machine.klippy,
     doctor_host.versions,
     doctor_host.moonraker,
@@ -34,8 +35,17 @@ ORDER = (BAD, DOUBT, UNKNOWN, GOOD)
 
 def examine(evidence: Evidence) -> list[Finding]:
     """All findings, the gravest first."""
-    found = [finding for check in CHECKS for finding in check(evidence)]
+    found = [finding for check in CHECKS for finding in _of(check, evidence)]
     return sorted(found, key=lambda finding: ORDER.index(finding.state))
+
+
+def _of(check: Check, evidence: Evidence) -> list[Finding]:
+    try:
+        return list(check(evidence))
+    except Exception as e:
+        # One thing that nobody has thought of must not hide all others.
+        text = f"This check of ours failed ({type(e).__name__}: {e})."
+        return [unknown(check.__name__, text)]
 
 
 def summary(findings: Sequence[Finding]) -> str:

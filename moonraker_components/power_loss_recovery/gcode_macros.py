@@ -8,10 +8,11 @@ it; what stands in expressions stays as it is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-Sections = Mapping[str, Mapping[str, str]]
+from .findings import Sections
+
 MAX_DEPTH = 6
 _TAG = re.compile(r"\{%[-+]?\s*(\w+)(.*?)[-+]?%\}|\{#.*?#\}", re.DOTALL)
 _WORD = re.compile(r"^\s*([A-Za-z_][\w.]*)")

@@ -9,17 +9,20 @@ from __future__ import annotations
 import re
 
 REMOVED = "(removed)"
-_SECRET = (
-    r"[\w.-]*(?:pass(?:word|wd|phrase)?|secret|token|api[_-]?key|auth\w*|credential|"
-    r"chat_?id|user(?:name)?|login|webhook|psk|private|cookie|session|topic|e?mail)"
+_WORDS = (
+    r"pass(?:word|wd|phrase)?|secret|token|api[_-]?key|auth|credential|chat_?id|user|"
+    r"login|webhook|psk|private|cookie|session|topic|mail"
 )
+_HINT = re.compile(_WORDS, re.IGNORECASE)
+# Names of options are short: a long line must not take long.
+_SECRET = rf"[\w.-]{{0,40}}(?:{_WORDS})[\w.-]{{0,40}}"
 # option: value, "key": "value", header: value
 _OPTION = re.compile(
-    rf"""^(?P<head>\s*[#;"']*\s*(?P<name>{_SECRET}[\w.-]*)["']?\s*[:=]\s*)(?P<rest>.*)$""",
+    rf"""^(?P<head>\s*[#;"']*\s*(?P<name>{_SECRET})["']?\s*[:=]\s*)(?P<rest>.*)$""",
     re.IGNORECASE,
 )
 _INSIDE = re.compile(
-    rf"""(?P<head>\b{_SECRET}[\w.-]*["']?\s*[:=]\s*)"""
+    rf"""(?P<head>\b{_SECRET}["']?\s*[:=]\s*)"""
     r"""(?:Bearer\s+|Basic\s+)?(?P<value>"[^"]*"|'[^']*'|[^\s,;&}]+)""",
     re.IGNORECASE,
 )
@@ -44,7 +47,7 @@ def redact(text: str) -> str:
             found.append(line[:indent] + REMOVED)
             continue
         hidden = -1
-        option = _OPTION.match(line)
+        option = _OPTION.match(line) if _HINT.search(line) else None
         if option is not None and option["name"].lower() not in PUBLIC:
             hidden = indent
             rest = REMOVED if option["rest"].strip() else ""
@@ -58,7 +61,7 @@ def _line(line: str) -> str:
     line = _URL.sub(_url, line)
     line = _JWT.sub(REMOVED, line)
     line = _KEY.sub(REMOVED, line)
-    return _INSIDE.sub(_inside, line)
+    return _INSIDE.sub(_inside, line) if _HINT.search(line) else line
 
 
 def _inside(found: re.Match[str]) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
 from moonraker_components.power_loss_recovery import doctor
@@ -346,6 +348,35 @@ def test_without_klipper_and_moonraker_the_files_are_still_examined(
     assert [(s, n) for s, n, _ in alarms(silent)] == [(BAD, "respond")]
     unknown = {f.name for f in doctor.examine(silent) if f.state == UNKNOWN}
     assert unknown == {"klippy", "Moonraker", "Z+ switches now", "calibration"}
+
+
+LINES = ["G28", "G28 Z", "G0 Z5", "{% if a %}", "{% else %}", "{% endif %}", "{x}",
+         "PROBE", "_A", "G91", "{#", "#}", "%}"]  # fmt: skip
+TEXTS = st.text(alphabet=st.sampled_from("GMXYZ0123 .={}%#;\n'\"ifel_")) | st.lists(
+    st.sampled_from(LINES)
+).map("\n".join)
+
+
+@hypothesis.given(TEXTS, TEXTS)
+@hypothesis.settings(max_examples=150)
+def test_whatever_is_in_a_macro_the_doctor_goes_on(first: str, second: str) -> None:
+    base = Evidence({"printer": {"kinematics": "corexy"}}, Clock(NOW))
+    e = replace(base, config={
+        "homing_override": {"gcode": first, "axes": second},
+        "gcode_macro _a": {"gcode": second},
+        "gcode_macro START_PRINT": {"gcode": first},
+        OWN: {"restart_gcode": first, "pin_stepper_z": second, "z_strategy": first},
+        "stepper_z": {"rotation_distance": first, "position_endstop": second},
+        "delayed_gcode x": {"initial_duration": second, "gcode": first},
+    })  # fmt: skip
+    assert not [f for f in doctor.examine(e) if "check of ours failed" in f.found]
+
+
+def test_a_check_that_fails_does_not_hide_the_others(good: Evidence) -> None:
+    broken = replace(without(good, "respond"), gcodes_free="much")  # type: ignore[arg-type]
+    found = doctor.examine(broken)
+    assert [f.name for f in found if f.state == BAD] == ["respond"]
+    assert [f.name for f in found if f.state == UNKNOWN] == ["journal"]
 
 
 def test_the_list_is_for_people_and_the_gravest_comes_first(good: Evidence) -> None:

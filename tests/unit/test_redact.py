@@ -3,6 +3,8 @@
 """No secret leaves with a bug report, and what the report needs stays."""
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from moonraker_components.power_loss_recovery.redact import redact
@@ -57,3 +59,11 @@ def test_keys_are_known_by_their_form() -> None:
 ])  # fmt: skip
 def test_what_a_report_needs_stays(line: str) -> None:
     assert redact(line) == line
+
+
+@pytest.mark.parametrize("piece", ["a.", "a-b_", "user", "://", "x" * 50 + "="])
+def test_a_long_line_does_not_take_long(piece: str) -> None:
+    text = piece * (200_000 // len(piece))
+    began = time.process_time()
+    redact(text)
+    assert time.process_time() - began < 2.0
