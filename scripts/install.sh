@@ -77,6 +77,9 @@ install_printer() {  # printer's folder
     add_lines "$1" klipper printer.cfg
     add_lines "$1" moonraker moonraker.conf \
         "$(repository_address)" "$(repository_branch)"
+    if [ -z "$(repository_address)" ]; then
+        note "no updates by Moonraker: this folder has no address that it can fetch from"
+    fi
 }
 
 parse_options "$@"

@@ -52,14 +52,16 @@ def summary(findings: Sequence[Finding]) -> str:
     count = {state: 0 for state in ORDER}
     for finding in findings:
         count[finding.state] += 1
-    if not count[BAD] and not count[DOUBT]:
-        return f"All is well: {count[GOOD]} things were looked at."
     parts = []
+    if not count[BAD] and not count[DOUBT]:
+        parts.append("All is well that was looked at")
     if count[BAD]:
         parts.append(f"{count[BAD]} to mend")
     if count[DOUBT]:
         parts.append(f"{count[DOUBT]} to look at")
-    return f"{', '.join(parts)}, {count[GOOD]} are well."
+    if count[UNKNOWN]:
+        parts.append(f"{count[UNKNOWN]} not looked at")
+    return f"{', '.join(parts)}; {count[GOOD]} are well."
 
 
 def lines(findings: Sequence[Finding]) -> list[str]:

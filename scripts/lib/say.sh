@@ -5,7 +5,7 @@
 # How install.sh and uninstall.sh talk; sourced, never run.  YES=1 answers all
 # questions with yes.
 
-say() { printf '%s\n' "$*"; }
+say() { printf '%s\n' "$@"; }  # lines
 
 note() { printf '  %s\n' "$*"; }
 

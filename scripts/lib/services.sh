@@ -24,7 +24,7 @@ is_printing() {  # printer's folder
 
 restart_services() {  # printer's folder
     local names
-    names=$(services_of "$1" | tr '\n' ' ')
+    names=$(services_of "$1" | paste -s -d ' ' -)
     if [ -z "$names" ]; then
         say "Restart Klipper and Moonraker now (the services, not only RESTART)."
         return 0

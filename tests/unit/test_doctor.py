@@ -231,7 +231,7 @@ def label(fault: tuple[str, str, str, Plant]) -> str:
 def test_a_good_machine_has_no_alarm(good: Evidence) -> None:
     found = doctor.examine(good)
     assert [f for f in found if f.state != GOOD] == []
-    assert doctor.summary(found).startswith("All is well: ")
+    assert doctor.summary(found).startswith("All is well that was looked at; ")
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=label)
@@ -348,6 +348,7 @@ def test_without_klipper_and_moonraker_the_files_are_still_examined(
     assert [(s, n) for s, n, _ in alarms(silent)] == [(BAD, "respond")]
     unknown = {f.name for f in doctor.examine(silent) if f.state == UNKNOWN}
     assert unknown == {"klippy", "Moonraker", "Z+ switches now", "calibration"}
+    assert "4 not looked at" in doctor.summary(doctor.examine(silent))
 
 
 LINES = ["G28", "G28 Z", "G0 Z5", "{% if a %}", "{% else %}", "{% endif %}", "{x}",
@@ -386,7 +387,7 @@ def test_the_list_is_for_people_and_the_gravest_comes_first(good: Evidence) -> N
     assert lines[0].startswith("[ BAD] respond: There is no [respond]")
     assert lines[1] == "       -> Add [respond] to printer.cfg."
     assert lines[2].startswith("[look] journal: ")
-    assert lines[-1].startswith("1 to mend, 1 to look at, ")
+    assert lines[-1].startswith("1 to mend, 1 to look at; ")
 
 
 def test_includes_are_followed_and_what_is_missing_is_said(tmp_path: Path) -> None:
