@@ -106,8 +106,8 @@ def test_what_is_pure_is_listed() -> None:
         "journal_place.py", "keeper.py", "lineage.py", "recovery.py", "sequence.py",
         "stopped.py", "tracker.py", "trouble.py", "cli.py", "offline.py",
         "elsewhere.py", "read_once.py", "outages.py", "kept.py", "witness.py",
-        "offer.py", "attendant.py", "auto_resume.py", "bed_holder.py",
-        "checkup.py", "checkup_host.py", "bundle.py", "doctor_cli.py",
+        "offer.py", "attempts.py", "attendant.py", "auto_resume.py",
+        "bed_holder.py", "checkup.py", "checkup_host.py", "bundle.py", "doctor_cli.py",
     }  # fmt: skip
     assert {path.name for path in COMPONENT.glob("*.py")} == shells | set(PURE)
 
