@@ -24,6 +24,7 @@ PURE = [
     "endpoints.py", "interruption.py", "reading.py", "doubts.py", "dialogs.py",
     "unattended.py", "klipper_config.py", "gcode_macros.py", "findings.py",
     "redact.py", "doctor.py", "doctor_host.py", "doctor_machine.py", "doctor_macros.py",
+    "restore.py", "checks.py", "machine_state.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
@@ -127,8 +128,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "bisect", "collections", "contextlib", "json", "logging", "math", "re",
-    "sys", "time",
+    "ast", "binascii", "bisect", "collections", "contextlib", "json", "logging",
+    "math", "re", "sys", "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}
