@@ -192,3 +192,29 @@ class Outage(TypedDict):
 
 class History(TypedDict):
     outages: list[Outage]
+
+
+class Finding(TypedDict):
+    """state: "good", "doubt" (worth a look), "bad" (a resume will fail, or worse) or
+    "unknown" (could not be looked at).  mend: what to do, empty if all is well."""
+
+    name: str
+    state: str
+    found: str
+    mend: str
+
+
+class Check(TypedDict):
+    """ok: nothing is bad.  findings: the gravest first."""
+
+    ok: bool
+    summary: str
+    findings: list[Finding]
+
+
+class Rehearsal(TypedDict):
+    """steps: titles of those that will be run; warnings: of the whole plan."""
+
+    file: str
+    steps: list[str]
+    warnings: list[str]

@@ -55,6 +55,9 @@ class Api:
     async def _history(self, limit: int = 50) -> answers.History:
         return {"outages": self.component.outages.list.newest(limit)}
 
+    async def _check(self) -> answers.Check:
+        return await self.component.checker.check()
+
     async def _resume(
         self,
         dry_run: bool = False,
@@ -64,6 +67,9 @@ class Api:
         return await self.component.resumer.resume(
             dry_run, files.Place(**place) if place else None, z_strategy
         )
+
+    async def _rehearse(self) -> answers.Rehearsal:
+        return await self.component.rehearsal.start()
 
     async def _cancel(self) -> answers.Status:
         if not self.component.attendant.auto.stop_asked():

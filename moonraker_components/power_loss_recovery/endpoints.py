@@ -127,6 +127,8 @@ ENDPOINTS = (
     Endpoint("history", "GET", answers.History,
              "the outages of the past, the newest first",
              (Parameter("limit", "int", "so many at most", 1, 1000),)),
+    Endpoint("check", "GET", answers.Check,
+             "look for what would spoil a resume on this machine"),
     Endpoint("resume", "POST", answers.Resume,
              "resume the interrupted print, where it stopped or at another place",
              (*PLACES,
@@ -134,6 +136,8 @@ ENDPOINTS = (
               Parameter("z_strategy", "choice", "where Z comes from, this time",
                         choices=Z_STRATEGIES)),
              one_of=tuple(place.name for place in PLACES)),
+    Endpoint("rehearse", "POST", answers.Rehearsal,
+             "do what moves in a resume of the last print, without heat or plastic"),
     Endpoint("cancel", "POST", answers.Status,
              "stop a resume that is under way (heaters off, nozzle up, record kept) or"
              " that is about to begin by itself"),

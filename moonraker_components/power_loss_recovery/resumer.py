@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
@@ -88,7 +88,7 @@ class Resumer:
             await asyncio.wait([self.task], timeout=timeout)
 
     async def discard(self) -> None:
-        with self._alone():
+        with self.alone():
             waiting = self.component.attendant.waiting
             if not waiting:
                 raise self.server.error("There is no interrupted print", 404)
@@ -103,7 +103,7 @@ class Resumer:
         self.component.attendant.discarded()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """One resume or discard at a time."""
         if self.busy or self.task is not None:
             raise self.server.error("A resume or discard is already under way", 409)
@@ -112,6 +112,20 @@ class Resumer:
             yield
         finally:
             self.busy = False
+
+    def hold(
+        self, work: Coroutine[Any, Any, None],
+        ended: Callable[[asyncio.Task[None]], None],
+    ) -> None:  # fmt: skip
+        """As long as `work` runs, there is no other resume; cancel() stops it."""
+        self.ending = False
+        self.task = self.eventloop.create_task(work)
+        self.task.add_done_callback(self._released)
+        self.task.add_done_callback(ended)
+
+    def _released(self, task: asyncio.Task[None]) -> None:
+        self.task, self.ending = None, False
+        self.component.changed()
 
     # Resuming
 
@@ -128,7 +142,7 @@ class Resumer:
         or a place, which has to be found in the file first.
         """
         loop = asyncio.get_running_loop()
-        with self._alone():
+        with self.alone():
             pending = self._pending()
             try:
                 ready = await recovery.check(
