@@ -106,6 +106,7 @@ def test_what_is_pure_is_listed() -> None:
         "stopped.py", "tracker.py", "trouble.py", "cli.py", "offline.py",
         "elsewhere.py", "read_once.py", "outages.py", "kept.py", "witness.py",
         "offer.py", "attendant.py", "auto_resume.py", "bed_holder.py",
+        "layer_view.py",
     }  # fmt: skip
     assert {path.name for path in COMPONENT.glob("*.py")} == shells | set(PURE)
 
