@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import RequestType
 
-from . import answers, files, strict_http
+from . import answers, files, page_server, strict_http
 from .endpoints import ENDPOINTS, BadRequest, Endpoint
 from .layer_view import LayerView
 
@@ -30,6 +30,7 @@ class Api:
                 endpoint.path, RequestType[endpoint.method], self._handler(endpoint)
             )
             strict_http.install(server, endpoint.path)
+        page_server.install(server)
         server.register_remote_method(
             "plr_calibrated", component.calibration.klippy_calibrated
         )

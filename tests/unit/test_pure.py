@@ -94,7 +94,7 @@ def test_the_core_stands_on_the_core_only() -> None:
 GLUE = {
     "__init__.py", "api.py", "calibration_keeper.py", "component.py", "console.py",
     "job_history.py", "mesh_keeper.py", "outage_keeper.py", "overview.py",
-    "resumer.py", "strict_http.py",
+    "page_server.py", "resumer.py", "strict_http.py",
 }  # fmt: skip
 
 
