@@ -394,6 +394,15 @@ def test_an_answer_that_never_comes_does_not_stop_the_rest(open_page: Open) -> N
     tab.wait_text("trouble", "The resume failed: Home X and Y")
 
 
+def test_temperatures_that_nobody_tells_are_unknown(open_page: Open) -> None:
+    fake = FakeMoonraker(record={**PLACE, "bed_now": None})
+    fake.refuse = {"/printer/objects/query": (503, "Klippy Disconnected")}
+    tab, _ = open_page(fake)
+    planned(tab)
+    assert tab.text("hotend-now") == tab.text("bed-now") == "unknown"
+    assert tab.text("trouble") == "" and tab.can_press("resume")
+
+
 # Who asks
 
 

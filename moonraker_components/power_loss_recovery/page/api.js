@@ -8,7 +8,8 @@
 export const base = new URL("../../", document.baseURI);
 
 const KEEP = "plr-login";
-const TIMEOUT = 120000;
+const TIMEOUT = 120000; // ms: some answers have a whole file read
+const SOON = 8000;
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -39,7 +40,7 @@ function keep(found) {
 
 let who = load();
 
-async function send(method, path, body) {
+async function send(method, path, body, timeout = TIMEOUT) {
   const headers = {};
   if (who.key) headers["X-Api-Key"] = who.key;
   else if (who.token) headers.Authorization = `Bearer ${who.token}`;
@@ -49,7 +50,7 @@ async function send(method, path, body) {
     response = await fetch(new URL(path, base), {
       method, headers, cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout?.(TIMEOUT),
+      signal: AbortSignal.timeout?.(timeout),
     });
     text = await response.text();
   } catch {
@@ -85,18 +86,20 @@ async function renewed() {
 }
 
 /** The `result` of a request. Throws Refused, Unreachable or NeedsLogin. */
-export async function ask(method, path, body) {
+export async function ask(method, path, body, timeout) {
   try {
-    return await send(method, path, body);
+    return await send(method, path, body, timeout);
   } catch (error) {
     if (error.status !== 401) throw error;
   }
-  if (await renewed()) return send(method, path, body);
+  if (await renewed()) return send(method, path, body, timeout);
   keep({});
   throw new NeedsLogin("log in");
 }
 
 export const get = (path) => ask("GET", path);
+/** For what is asked again and again: a network that is gone says nothing. */
+export const now = (path) => ask("GET", path, undefined, SOON);
 export const post = (path, body = {}) => ask("POST", path, body);
 
 /** Whether it is clear beforehand that requests will be refused. */

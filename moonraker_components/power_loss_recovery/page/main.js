@@ -3,7 +3,7 @@
 //
 // What is known of the printer, kept fresh; what people answer, sent.
 
-import { get, mustLogIn, NeedsLogin, post, Unreachable } from "./api.js";
+import { mustLogIn, NeedsLogin, now, post, Unreachable } from "./api.js";
 import { Live } from "./live.js";
 import { Login } from "./login.js";
 import { Place } from "./place.js";
@@ -58,31 +58,36 @@ function refresh(whole) {
 async function ask(whole) {
   if (known.closed) return;
   if (whole || known.away || !known.status) {
-    const found = await get("server/plr/status");
+    const found = await now("server/plr/status");
     known.away = false;
     take(found);
   }
-  known.info = await get("server/info");
+  known.info = await now("server/info");
   known.away = false;
   const ready = known.info.klippy_state === "ready";
   if (!ready) place.forget();
   known.message = ready ? "" : await reason();
   if (ready && (state() === "interrupted" || state() === "resuming")) {
-    known.heat = (await get(HEAT)).status;
-    place.takeBed(known.heat.toolhead);
+    known.heat = (await perhaps(HEAT))?.status ?? null;
+    place.takeBed(known.heat?.toolhead);
   }
   render();
+}
+
+/** What the page can do without: null if there is no answer. */
+async function perhaps(path) {
+  try {
+    return await now(path);
+  } catch (error) {
+    if (error instanceof NeedsLogin) throw error;
+    return null;
+  }
 }
 
 /** Why Klipper is not ready, if it can still say so. */
 async function reason() {
   if (!["shutdown", "error"].includes(known.info.klippy_state)) return "";
-  try {
-    return (await get("printer/info")).state_message ?? "";
-  } catch (error) {
-    if (error instanceof Unreachable || error instanceof NeedsLogin) throw error;
-    return "";
-  }
+  return (await perhaps("printer/info"))?.state_message ?? "";
 }
 
 const state = () => known.status?.state;
@@ -107,11 +112,8 @@ async function lastOutage() {
     view.lastOutage(null);
     return;
   }
-  try {
-    view.lastOutage((await get("server/plr/history?limit=1")).outages[0]);
-  } catch (error) {
-    failed(error);
-  }
+  const found = await perhaps("server/plr/history?limit=1").catch(failed);
+  view.lastOutage(found?.outages[0]);
 }
 
 function heard(method, params) {
