@@ -10,7 +10,7 @@
 import logging
 
 # Below the top of the part: rounding, and a nozzle put down on the last layer
-TOLERANCE = .1
+TOLERANCE = .02
 
 class Guard:
     def __init__(self, printer, debug):

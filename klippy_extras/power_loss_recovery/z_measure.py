@@ -179,13 +179,13 @@ class ZMeasure:
             " presses it are tight and clean, its wiring, and that this motor"
             " loses no steps." % (name, len(values), spread, expected))
     def _sample(self, names, where):
+        below, stuck = self.sample_retract, []
         for attempt in range(self.probe_retries + 1):
             if attempt:
-                # A motor whose switch stayed open stands above it now
-                now = self.motors.positions()
-                above = max([0.] + [self.motors.mm(n, now[n] - where[n])
-                                    for n in names])
-                self._retract(names, self.sample_retract + above)
+                # All in line again: one that missed its switch stands above it
+                if stuck:
+                    below += self.sample_retract
+                self._line_up(names, where, below)
             now = self.motors.positions()
             distance = self.sample_retract + max(
                 [self.motors.mm(n, where[n] - now[n]) for n in names])
@@ -216,6 +216,16 @@ class ZMeasure:
             " above that place, after %d tries (samples_retry_count). Check"
             " its wiring, and that this motor turns."
             % (', '.join(missed), self.sample_retract, tries))
+    def _line_up(self, names, where, below):
+        """Bring each of these motors so far below its switch."""
+        now = self.motors.positions()
+        ways = {n: self.motors.mm(n, where[n] - now[n]) - below for n in names}
+        if len(names) > 1:
+            common = max(ways.values())
+            self.motors.move(common, self.fast_speed)
+            ways = {n: way - common for n, way in ways.items()}
+        for name in names:
+            self.motors.move_one(name, ways[name], self.fast_speed)
     def _retract(self, names, distance):
         if len(names) == 1:
             self.motors.move_one(names[0], -distance, self.fast_speed)

@@ -49,6 +49,7 @@ class Motors:
         self.off = {name: list(values) for name, values in (off or {}).items()}
         self.moves: list[tuple[tuple[str, ...], float, float]] = []
         self.probes = {name: -1 for name in SWITCHES}
+        self.highest = self.lowest = 0.0  # above a switch, mm, once it was reached
 
     def names(self) -> list[str]:
         return sorted(self.at)
@@ -78,6 +79,8 @@ class Motors:
         self.moves.append((names, distance, speed))
         for name in names:
             self.at[name] += round(distance / STEP)
+            below = self.at[name] * STEP - SWITCHES[name]
+            self.lowest = min(self.lowest, below)
 
     def home(self, distance: float, speed: float) -> Any:
         return self._home(tuple(self.at), distance, speed)
@@ -97,6 +100,8 @@ class Motors:
                 way = min(way, round((SWITCHES[name] + wrong) / STEP) - self.at[name])
             moved[name] = max(way, 0)
             self.at[name] += moved[name]
+            above = self.at[name] * STEP - SWITCHES[name]
+            self.highest = max(self.highest, above)
         return {name: self.at[name] for name in names}, moved
 
 
@@ -174,12 +179,15 @@ def test_good_samples_too_far_apart_are_refused() -> None:
     measure(Motors(off), probe_samples_range=0.081)
 
 
-@pytest.mark.parametrize("retries", [0, 3])
+@pytest.mark.parametrize("retries", [0, 3, 20])
 def test_a_switch_that_does_not_close_again_is_tried_so_often(retries: int) -> None:
     motors = Motors({"stepper_z1": [0.0, None]})
     with pytest.raises(ZHomingError, match="stepper_z1 closed at the approach"):
         measure(motors, samples_retry_count=retries)
     assert ups(motors) == 1 + retries
+    # However often: no further past its switch, or below it, than the first time
+    assert motors.highest == pytest.approx(1.0)
+    assert motors.lowest == pytest.approx(-1.0)
 
 
 def test_a_switch_that_does_not_open_is_tried_so_often() -> None:
