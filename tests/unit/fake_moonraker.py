@@ -57,11 +57,13 @@ def layer_at(position: int) -> dict[str, Any]:
 
 class FakeMoonraker:
     """asked: (method, path, body) of what came.  hang: paths that are not answered.
+    prefix: what a proxy puts before all paths; others are not known.
     refuse: path -> (code, message).  away: nobody answers.  locked: who is not
     trusted has to log in; `tokens` and `keys` are those that are good."""
 
     def __init__(self, **status: Any) -> None:
         self.status = {**STATUS, **status}
+        self.prefix = ""
         self.points = POINTS
         self.klippy = "ready"
         self.message = ""
@@ -120,17 +122,18 @@ class FakeMoonraker:
     def _route(self, route: Any) -> None:
         request = route.request
         url = urlsplit(request.url)
-        if url.path == "/server/plr/" or url.path.startswith("/server/plr/page/"):
+        path = url.path.removeprefix(self.prefix)
+        if path == "/server/plr/" or path.startswith("/server/plr/page/"):
             route.continue_()
             return
         body = json.loads(request.post_data) if request.post_data else None
-        self.asked.append((request.method, url.path, body))
+        self.asked.append((request.method, path, body))
         if self.away:
             route.abort("connectionrefused")
-        elif url.path in self.hang:
+        elif path in self.hang:
             self.waiting.append(route)
         else:
-            self._answer(route, url.path, parse_qs(url.query), body)
+            self._answer(route, path, parse_qs(url.query), body)
 
     def _answer(self, route: Any, path: str, query: Any, body: Any) -> None:
         code, result = 200, None

@@ -175,6 +175,25 @@ def test_texts_of_the_printer_are_only_texts(open_page: Open) -> None:
     assert tab.page.evaluate("document.images.length") == 0
 
 
+def test_behind_a_proxy_with_a_path_of_its_own_it_is_the_same(chromium: Any) -> None:
+    server, fake = Server("/second-printer"), FakeMoonraker()
+    fake.prefix = server.prefix
+    url = f"http://127.0.0.1:{server.port}{fake.prefix}{PATH}"
+    try:
+        with Tab(chromium, url) as tab:
+            fake.serve(tab.page)
+            tab.open()
+            planned(tab)
+            tab.wait("document.getElementById('drawing-text').innerText.includes('Z')")
+            assert len(fake.sockets) == 1
+            assert fake.sockets[0].url.startswith(
+                f"ws://127.0.0.1:{server.port}/second-printer/websocket?token=ONCE"
+            )
+            assert tab.errors == [] and tab.refused == []
+    finally:
+        server.close()
+
+
 # The first paint
 
 
