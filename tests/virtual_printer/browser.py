@@ -115,21 +115,34 @@ class Tab:
         # Playwright's own way is an eval() in the page, which the page forbids.
         deadline = time.monotonic() + timeout
         while not self.page.evaluate(expression):
-            assert time.monotonic() < deadline, f"it does not come to: {expression}"
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it does not come to {expression}: {self.all()}")
             self.page.wait_for_timeout(50)
 
     def wait_text(self, id_: str, part: str, timeout: float = TIMEOUT / 1000) -> None:
-        found = self.page.locator(f"#{id_}", has_text=part)
-        found.wait_for(state="visible", timeout=timeout * 1000)
+        deadline = time.monotonic() + timeout
+        while part not in self.text(id_):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{id_} does not say {part!r}: {self.all()}")
+            self.page.wait_for_timeout(20)
+
+    def all(self) -> str:
+        """The page as one reads it."""
+        return str(self.page.evaluate("document.body.innerText"))
 
     def can_press(self, id_: str) -> bool:
         found = self.page.locator(f"#{id_}")
         blocked = found.get_attribute("aria-disabled") == "true"
         return bool(found.is_visible()) and not blocked
 
-    def colours(self) -> dict[str, int]:
-        """Pixels of the drawing, by the colours that the style names."""
-        return self.page.evaluate(COLOURS)
+    def drawn(self) -> dict[str, int]:
+        """Pixels of the drawing by what they are of, once all is drawn."""
+        deadline = time.monotonic() + TIMEOUT / 1000
+        while min((found := self.page.evaluate(COLOURS)).values()) <= 20:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not all is drawn: {found}")
+            self.page.wait_for_timeout(50)
+        return dict(found)
 
 
 COLOURS = """() => {
@@ -140,8 +153,10 @@ COLOURS = """() => {
     return [0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16));
   });
   const canvas = document.getElementById("drawing");
-  const data = canvas.getContext("2d")
-    .getImageData(0, 0, canvas.width, canvas.height).data;
+  const copy = new OffscreenCanvas(canvas.width, canvas.height)
+    .getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
   const found = Object.fromEntries(names.map((name) => [name, 0]));
   for (let i = 0; i < data.length; i += 4) {
     if (data[i + 3] < 250) continue;
