@@ -59,7 +59,8 @@ class FakeMoonraker:
     """asked: (method, path, body) of what came.  hang: paths that are not answered.
     prefix: what a proxy puts before all paths; others are not known.
     refuse: path -> (code, message).  away: nobody answers.  locked: who is not
-    trusted has to log in; `tokens` and `keys` are those that are good."""
+    trusted has to log in; `tokens` and `keys` are those that are good.  only_good:
+    everybody is trusted, but who names himself wrongly."""
 
     def __init__(self, **status: Any) -> None:
         self.status = {**STATUS, **status}
@@ -72,6 +73,7 @@ class FakeMoonraker:
         self.refuse: dict[str, tuple[int, str]] = {}
         self.away = False
         self.locked = False
+        self.only_good = False
         self.tokens = {"good"}
         self.keys = {"k" * 32}
         self.plan_warnings: list[str] = []
@@ -137,7 +139,10 @@ class FakeMoonraker:
 
     def _answer(self, route: Any, path: str, query: Any, body: Any) -> None:
         code, result = 200, None
-        if self.locked and not self._known(route.request.headers):
+        headers = route.request.headers
+        named = "authorization" in headers or "x-api-key" in headers
+        locked = named if self.only_good else self.locked
+        if locked and not self._known(headers):
             code, result = self._outside(path, body)
         elif path in self.refuse:
             code, result = self.refuse[path]

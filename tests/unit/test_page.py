@@ -464,6 +464,21 @@ def test_a_token_that_is_too_old_is_renewed(open_page: Open) -> None:
     assert fake.bodies("/access/refresh_jwt") == [{"refresh_token": "again"}]
 
 
+def test_an_old_login_is_no_worse_than_none(open_page: Open) -> None:
+    """From an address that is trusted by now."""
+    fake = FakeMoonraker()
+    fake.locked = True
+    tab, fake = open_page(fake)
+    tab.wait_text("login-title", "Log in")
+    tab.page.fill("#apikey", "k" * 32)
+    tab.page.keyboard.press("Enter")
+    tab.wait_text("state-title", "part.gcode")
+    fake.keys, fake.only_good = set(), True
+    tab.page.click("#resume")
+    tab.wait_text("state-title", "Resuming")
+    assert tab.text("login-title") == ""
+
+
 def test_who_is_logged_out_is_asked_again(open_page: Open) -> None:
     fake = FakeMoonraker()
     tab, fake = open_page(fake)

@@ -87,13 +87,21 @@ async function renewed() {
 
 /** The `result` of a request. Throws Refused, Unreachable or NeedsLogin. */
 export async function ask(method, path, body, timeout) {
+  const known = Boolean(who.token || who.key || who.refresh);
   try {
     return await send(method, path, body, timeout);
   } catch (error) {
     if (error.status !== 401) throw error;
   }
-  if (await renewed()) return send(method, path, body, timeout);
-  keep({});
+  if (!await renewed()) keep({});
+  if (known) {
+    // An old login is no worse than none: the address may be trusted.
+    try {
+      return await send(method, path, body, timeout);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+    }
+  }
   throw new NeedsLogin("log in");
 }
 
