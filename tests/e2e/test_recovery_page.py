@@ -181,6 +181,7 @@ def test_another_layer_is_chosen_and_resumed(
     tab.wait(CAN_RESUME)
     tab.shot("6-another-layer")
     tab.page.click("#resume")
+    tab.wait_text("state-title", "Resuming")
     seen: list[str] = []
     deadline = time.monotonic() + HEATING
     while tab.text("state-title") != "Printing":
@@ -203,8 +204,8 @@ def test_another_layer_is_chosen_and_resumed(
 def test_the_end_is_seen(printer: VirtualPrinter, tab: Tab) -> None:
     outage.finish(printer)
     tab.wait_text("state-title", "Nothing to resume", 30)
-    tab.wait_text("last", "part.gcode")
-    assert "it was resumed and is complete" in tab.text("last")
+    tab.wait_text("last", "it was resumed and is complete")
+    assert "The last outage: part.gcode" in tab.text("last")
     assert tab.text("actions") == ""
     tab.shot("8-finished")
     assert accessibility.problems(tab.page) == []

@@ -65,6 +65,7 @@ class FakeMoonraker:
     def __init__(self, **status: Any) -> None:
         self.status = {**STATUS, **status}
         self.prefix = ""
+        self.outages: list[dict[str, Any]] = []
         self.points = POINTS
         self.klippy = "ready"
         self.message = ""
@@ -117,6 +118,12 @@ class FakeMoonraker:
         self.sockets.clear()
 
     # HTTP
+
+    def answer_now(self) -> None:
+        """What hangs."""
+        self.hang, waiting, self.waiting = set(), self.waiting, []
+        for route in waiting:
+            self._route(route)
 
     def bodies(self, path: str) -> list[Any]:
         return [body for _, asked, body in self.asked if asked == path]
@@ -196,7 +203,7 @@ class FakeMoonraker:
                              "axis_maximum": [250, 250, 230, 0]},
             }},
             "/server/plr/status": self.status,
-            "/server/plr/history": {"outages": []},
+            "/server/plr/history": {"outages": self.outages},
             "/server/plr/points": {"file": "part.gcode", "saved": 2500,
                                    "points": self.points},
             "/server/plr/layer": layer_at(int(query.get("position", ["2500"])[0])),

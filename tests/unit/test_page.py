@@ -239,6 +239,23 @@ def test_with_the_keyboard_another_layer_is_chosen(open_page: Open) -> None:
     ]  # fmt: skip
 
 
+def test_who_chooses_before_the_file_is_read_again_has_chosen(open_page: Open) -> None:
+    tab, fake = open_page()
+    planned(tab)
+    fake.hang = {PATH + "points", PATH + "layer"}
+    fake.change(state="resuming")
+    tab.wait_text("state-title", "Resuming")
+    fake.change(state="interrupted")
+    tab.wait_text("drawing-text", "being read")
+    tab.page.focus("#slider")
+    tab.page.keyboard.press("ArrowRight")
+    fake.answer_now()
+    tab.wait_text("drawing-text", "Layer 4")
+    tab.wait("document.getElementById('resume').ariaDisabled === 'false'")
+    assert tab.page.is_checked("#at-layer") and "Layer 4" in tab.text("slider-text")
+    assert fake.bodies(PATH + "resume")[-1] == {"position": 3000, "dry_run": True}
+
+
 def test_elsewhere_nothing_is_resumed_before_its_steps_are_seen(
     open_page: Open,
 ) -> None:
@@ -337,12 +354,33 @@ def test_the_progress_is_told_and_can_be_stopped(open_page: Open) -> None:
     tab.wait("document.getElementById('resume').ariaDisabled === 'false'")
 
 
+def test_an_answer_that_is_older_than_what_was_heard_is_dropped(
+    open_page: Open,
+) -> None:
+    tab, fake = open_page(FakeMoonraker(state="resuming"))
+    tab.wait_text("connection", "Connected")
+    old = fake.status
+    fake.hang = {PATH + "status"}
+    fake.notify("notify_klippy_ready")
+    while not fake.waiting:
+        tab.page.wait_for_timeout(20)
+    fake.change(step={"number": 2, "of": 8, "name": "x", "title": STEPS[1]})
+    tab.wait_text("step", "Step 2 of 8")
+    fake.hang, (late,) = set(), fake.waiting
+    late.fulfill(json={"result": old})
+    tab.page.wait_for_timeout(300)
+    assert tab.text("step").startswith("Step 2 of 8")
+
+
 def test_the_print_that_goes_on_is_told(open_page: Open) -> None:
     tab, fake = open_page(FakeMoonraker(state="resuming"))
     tab.wait_text("state-title", "Resuming")
     fake.change(state="printing", waiting=[], warnings=[])
     tab.wait_text("said", "The print goes on.")
     tab.wait_text("state-title", "Printing")
+    fake.outages = [{"file": "part.gcode", "z": 0.6, "ended": "complete"}]
+    fake.change(state="idle", record=None)
+    tab.wait_text("last", "part.gcode, Z 0.60 mm; it was resumed and is complete.")
 
 
 def test_what_resumes_by_itself_can_be_stopped(open_page: Open) -> None:

@@ -39,6 +39,7 @@ function failed(error) {
 
 let asking = null;
 let again = false;
+let news = 0; // notifications
 
 function refresh(whole) {
   if (asking) {
@@ -58,9 +59,14 @@ function refresh(whole) {
 async function ask(whole) {
   if (known.closed) return;
   if (whole || known.away || !known.status) {
+    const before = news;
     const found = await now("server/plr/status");
     known.away = false;
-    take(found);
+    // What was heard meanwhile is newer.
+    if (news === before) take(found);
+    else again = true;
+    // How a print ended is known a moment after its end.
+    lastOutage();
   }
   known.info = await now("server/info");
   known.away = false;
@@ -102,7 +108,6 @@ function take(status) {
     if (before === "resuming" && status.state === "printing") {
       view.note("said", "The print goes on.");
     }
-    lastOutage();
   }
   render();
 }
@@ -117,8 +122,12 @@ async function lastOutage() {
 }
 
 function heard(method, params) {
-  if (method === "notify_plr_status_changed") take(params[0]);
-  else if (method === "notify_plr_resume_progress" && known.status) {
+  news += method.startsWith("notify_plr_");
+  if (method === "notify_plr_status_changed") {
+    const before = state();
+    take(params[0]);
+    if (state() !== before) refresh(true);
+  } else if (method === "notify_plr_resume_progress" && known.status) {
     take({ ...known.status, step: params[0] });
   } else if (method.startsWith("notify_klippy_")) refresh(true);
 }

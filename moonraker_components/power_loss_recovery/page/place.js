@@ -81,10 +81,13 @@ export class Place {
     const slider = el("slider");
     slider.max = String(Math.max(points.length - 1, 0));
     const at = points.findIndex((p) => p.file_position === saved.file_position);
-    slider.value = String(Math.max(at, 0));
+    // Somebody may have been quicker than the file.
+    if (el("at-saved").checked) slider.value = String(Math.max(at, 0));
     show("place", points.length > 0);
     this.label();
     this.look();
+    this.plan();
+    this.changed();
   }
 
   // What is chosen
