@@ -105,24 +105,23 @@ class PowerLossRecovery:
         self.z_homing.restore_calibration(gcmd)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
-        mark, z_motors = None, {}
+        found = {'mark': None, 'pending_marks': 0, 'z_motors': {},
+                 'z_homing': {}}
         try:
-            mark = self.marks.get_status(eventtime)
-            z_motors = self.z_phase.get_status()
+            found = {'mark': self.marks.get_status(eventtime),
+                     'pending_marks': self.marks.pending(),
+                     'z_motors': self.z_phase.get_status(),
+                     'z_homing': self.z_homing.get_status()}
         except Exception:
             logging.exception("power_loss_recovery: get_status")
             self.marks.failed = "internal error, see klippy.log"
             self.marks.is_shutdown = True
-        return {
-            'trouble': self.trouble or self.marks.failed,
-            'mark': mark,
-            'stopped': self.stop.mark,
-            'approximate': self.marks.is_approximate,
-            'power_loss': self.power_pin.get_status(),
-            'pending_marks': self.marks.pending(),
-            'z_homing': self.z_homing.get_status(),
-            'z_motors': z_motors,
-        }
+        return dict(
+            found,
+            trouble=self.trouble or self.marks.failed,
+            stopped=self.stop.mark,
+            approximate=self.marks.is_approximate,
+            power_loss=self.power_pin.get_status())
 
 def load_config(config):
     return PowerLossRecovery(config)

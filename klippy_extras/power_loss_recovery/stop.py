@@ -32,6 +32,9 @@ class Stop:
                     self._settle, eventtime + ANSWER_TIME)
                 return
             stops = self.motors.stops(self._eventtime)
+            if not stops:
+                # Shut down before it was ready: nothing has moved
+                return
             self.mark = self.marks.stopped(
                 min([low for low, _high in stops.values()]),
                 min([high for _low, high in stops.values()]),

@@ -203,7 +203,8 @@ class ZHoming:
         motors.note_reference()
     def get_status(self):
         heights, problem = None, ""
-        if self.motors.endstops:
+        # Front ends ask as soon as klippy listens: before it has found motors
+        if self.motors.endstops and self.motors.names():
             heights, problem = self.load_calibration()
         return {'available': bool(self.motors.endstops),
                 'calibrated': heights is not None,
