@@ -25,8 +25,8 @@ pytestmark = [
     ),
 ]
 SEED = 38
-PART = parts.Part(size=20, layers=4)
-CUT = 16.0  # s after the first plastic: in the second layer
+PART = parts.Part(size=12, layers=4, long_line=60.0)
+CUT = 10.0  # s after the first plastic: above the first layer, below the last
 CAN_RESUME = "document.getElementById('resume').ariaDisabled === 'false'"
 PLANNED = "document.querySelectorAll('#steps li').length > 0"
 HEATING = 300.0
@@ -73,6 +73,7 @@ def test_the_offer_is_there_with_its_layer_and_its_steps(
     assert tab.text("state-title") == "Print interrupted: part.gcode"
     assert tab.text("meaning").startswith("Power loss") and tab.can_press("resume")
     record = printer.get("/server/plr/status")["record"]
+    assert 1 < record["layer"] < 4
     assert f"layer {record['layer']} of 4" in tab.text("summary")
     plan = printer.post("/server/plr/resume", dry_run=True)
     assert tab.text("steps").split("\n") == plan["steps"]

@@ -279,6 +279,7 @@ def test_a_refusal_says_why(open_page: Open) -> None:
     tab.page.click("#lower")
     tab.wait_text("plan-state", "nothing is printed there")
     assert not tab.can_press("resume") and tab.text("steps") == ""
+    assert tab.text("resume-note") == "It cannot go on there."
     tab.page.check("#at-saved")
     tab.page.click("#resume")
     tab.wait_text("trouble", "nothing is printed there")

@@ -182,6 +182,7 @@ function answers(offered) {
     : away ? "There is no connection."
     : !ready() ? "Klipper has to be ready for it."
     : acting ? "The printer is asked."
+    : !planned && place.plannedHere ? "It cannot go on there."
     : !planned ? "What will be done there is not known yet."
     : "Is the part still on the bed, and nothing in the way? It heats and moves.");
 }
