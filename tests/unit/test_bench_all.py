@@ -70,7 +70,7 @@ def test_a_stop_that_is_lost_or_wrong_is_a_miss() -> None:
 
 
 def test_a_page_that_takes_too_long_is_a_miss() -> None:
-    quick = page.Run(offer=0.2, resume=0.3, drawn=1.9, steps=9.0, another=3.0)
+    quick = page.Run(0.2, resume=0.3, drawn=1.9, steps=9.0, another=3.0, its_steps=9.0)
     assert page.report([quick])
     assert not page.report([quick, replace(quick, drawn=2.1)])
     assert not page.report([quick, replace(quick, resume=2.1)])
