@@ -9,8 +9,8 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, power_pin, stop, unattended
-from . import z_homing, z_phase
+from . import commands, fans, hooks, marks, mesh, power_pin, restore, stop
+from . import unattended, variables, z_homing, z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):
@@ -33,12 +33,14 @@ class PowerLossRecovery:
         mark_interval = config.getfloat(
             'mark_interval', .25, minval=.05, maxval=5.)
         self.z_phase = z_phase.ZPhase(self.printer)
-        self.marks = marks.Marks(self.printer, mark_interval, self.z_phase)
+        self.marks = marks.Marks(self.printer, mark_interval, self.z_phase,
+                                 variables.wanted(config))
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
         self.power_pin = power_pin.PowerPin(config, self.marks)
         self.commands = commands.Commands(config, self.marks.note_layer)
         self.mesh = mesh.Mesh(config, self.commands)
         self.fans = fans.Fans(config)
+        self.restore = restore.Restore(config)
         self.hooks = hooks.Hooks(config, self.debug)
         self.z_homing = z_homing.ZHoming(config, self.hooks)
         self.trouble = ""
@@ -105,10 +107,11 @@ class PowerLossRecovery:
         self.z_homing.restore_calibration(gcmd)
     def get_status(self, eventtime):
         # What raises here would shut the printer down
-        found = {'mark': None, 'pending_marks': 0, 'z_motors': {},
-                 'z_homing': {}}
+        found = {'mark': None, 'rare': {}, 'pending_marks': 0,
+                 'z_motors': {}, 'z_homing': {}}
         try:
-            found = {'mark': self.marks.get_status(eventtime),
+            mark, seldom = self.marks.published(eventtime)
+            found = {'mark': mark, 'rare': seldom,
                      'pending_marks': self.marks.pending(),
                      'z_motors': self.z_phase.get_status(),
                      'z_homing': self.z_homing.get_status()}

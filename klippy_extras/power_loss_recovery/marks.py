@@ -19,8 +19,9 @@ MOTION_MARGIN = .050
 IGNORED_WORDS = ('', ';')
 
 class Marks:
-    def __init__(self, printer, mark_interval, z_phase):
+    def __init__(self, printer, mark_interval, z_phase, patterns=()):
         self.printer = printer
+        self.patterns = patterns
         self.z_phase = z_phase
         self.reactor = printer.get_reactor()
         self.mark_interval = mark_interval
@@ -49,7 +50,7 @@ class Marks:
         self.gcode_move = lookup('gcode_move')
         self.mcu = lookup('mcu')
         self.motors.attach()
-        self.snapshot = snapshot.Snapshot(self.printer)
+        self.snapshot = snapshot.Snapshot(self.printer, self.patterns)
         self.toolhead = lookup('toolhead')
         if all([hasattr(sd, name) for name in (
                 'gcode', 'work_timer', 'current_file', 'file_position',
@@ -253,6 +254,19 @@ class Marks:
         # A board that has just started has no time before its zero
         print_time = max(alive - MOTION_MARGIN, 0.)
         return self._describe(print_time, self.motors.position(print_time))
+    def published(self, eventtime):
+        """The executed mark, and apart from it what seldom changes in it.
+
+        The mark is another one each time: klippy tells only what has changed.
+        """
+        mark = self.complete(self.get_status(eventtime))
+        return mark, {} if mark is None else mark['state'].pop('rare')
+    def complete(self, mark):
+        """A mark as it is published: with what klippy sets late."""
+        if mark is not None:
+            mark['state'] = self.snapshot.with_late(
+                mark['state'], self.reactor.monotonic())
+        return mark
     def _describe(self, print_time, position):
         found = self.timeline.advance(print_time)
         if found is None:

@@ -65,17 +65,21 @@ class Mesh:
         except ValueError as e:
             raise gcmd.error("PLR_LOAD_MESH: the mesh that was kept cannot be"
                              " used: %s" % (e,))
-        profiles = bed_mesh.pmgr.profiles
-        stored = profiles.get(name)
-        if stored is None or not is_same(stored['points'], points):
-            profiles = dict(profiles)
-            profiles[name] = {'points': points, 'mesh_params': params}
-            bed_mesh.pmgr.profiles = profiles
-            logging.info("power_loss_recovery: mesh %s from its points", name)
-        bed_mesh.pmgr.load_profile(name)
-        bed_mesh.update_status()
+        use(bed_mesh, name, points, params)
         gcmd.respond_info("Bed mesh %s is in use again, as PLR_SAVE_MESH has"
                           " kept it." % (name,))
+
+def use(bed_mesh, name, points, params):
+    """Load a mesh, from the stored profile of this name if it is the same."""
+    profiles = bed_mesh.pmgr.profiles
+    stored = profiles.get(name)
+    if stored is None or not is_same(stored['points'], points):
+        profiles = dict(profiles)
+        profiles[name] = {'points': points, 'mesh_params': params}
+        bed_mesh.pmgr.profiles = profiles
+        logging.info("power_loss_recovery: mesh %s from its points", name)
+    bed_mesh.pmgr.load_profile(name)
+    bed_mesh.update_status()
 
 def is_same(points, others):
     flat = [z for row in points for z in row]

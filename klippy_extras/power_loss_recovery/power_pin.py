@@ -69,7 +69,8 @@ class PowerPin:
         try:
             webhooks.call_remote_method(
                 REMOTE_METHOD, status={
-                    'mark': self.marks.get_status(eventtime),
+                    'mark': self.marks.complete(
+                        self.marks.get_status(eventtime)),
                     'power_loss': self.get_status()})
         except self.printer.command_error:
             self._say("power_loss_pin: Moonraker is not connected.")

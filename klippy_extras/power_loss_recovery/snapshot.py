@@ -6,11 +6,14 @@
 # A snapshot is a dict of parts.  Parts are replaced, never changed, so a mark
 # can keep the snapshot of its line.  Commands that come with every feature of
 # a sliced file refresh only the part that they can change.
+from . import rare, variables
 
 LIMITS = ('max_velocity', 'max_accel', 'square_corner_velocity',
           'minimum_cruise_ratio', 'max_accel_to_decel')
 ALL_PARTS = ('coordinates', 'heaters', 'fans', 'limits', 'tool', 'mesh',
-             'objects', 'progress')
+             'objects', 'progress', 'gcode', 'rare')
+# Saved anew at each G10, for itself
+OWN_STATES = ('_retract_state',)
 PARTS_OF_COMMAND = {
     'M204': ('limits',), 'SET_VELOCITY_LIMIT': ('limits',),
     'M106': ('fans',), 'M107': ('fans',), 'SET_FAN_SPEED': ('fans',),
@@ -32,7 +35,8 @@ def parts_of(word):
     return PARTS_OF_COMMAND.get(word, ALL_PARTS)
 
 class Snapshot:
-    def __init__(self, printer):
+    def __init__(self, printer, patterns=()):
+        """patterns: of the variables of macros; see variables.py."""
         self.printer = printer
         lookup = printer.lookup_object
         self.gcode_move = lookup('gcode_move')
@@ -55,6 +59,11 @@ class Snapshot:
         self.exclude = lookup('exclude_object', None)
         self.print_stats = lookup('print_stats', None)
         self.display = lookup('display_status', None)
+        self.firmware_retraction = lookup('firmware_retraction', None)
+        self.arcs = lookup('gcode_arcs', None)
+        self.rare = rare.Rare(printer, rare.READERS + (
+            ('variables', variables.reader(patterns)),))
+        self.late = rare.Rare(printer, rare.LATE)
         # What PLR_SAVE_PRINT_STATE_WITH_LAYER has told, and print_stats then
         self.told, self.layer_then = {}, None
         self.state = {}
@@ -137,4 +146,19 @@ class Snapshot:
             st = self.display.get_status(eventtime)
             res['message'] = st['message']
             res['percent'] = st['progress']
+            # None where nobody uses M73
+            res['m73'] = getattr(self.display, 'progress', None)
         return res
+    def _gcode(self, eventtime):
+        saved = self.gcode_move.saved_states
+        return {'states': {name: saved[name] for name in saved
+                           if name not in OWN_STATES},
+                'retracted': getattr(
+                    self.firmware_retraction, 'is_retracted', None),
+                'plane': getattr(self.arcs, 'plane', None)}
+    def _rare(self, eventtime):
+        return self.rare.read()
+    def with_late(self, state, eventtime):
+        """The state of a mark, with what klippy sets late as it is now."""
+        return dict(state, fans=self._fans(eventtime),
+                    rare=dict(state['rare'], **self.late.read()))

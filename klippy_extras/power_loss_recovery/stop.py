@@ -35,9 +35,9 @@ class Stop:
             if not stops:
                 # Shut down before it was ready: nothing has moved
                 return
-            self.mark = self.marks.stopped(
+            self.mark = self.marks.complete(self.marks.stopped(
                 min([low for low, _high in stops.values()]),
                 min([high for _low, high in stops.values()]),
-                self.motors.stopped_position(stops))
+                self.motors.stopped_position(stops)))
         except Exception:
             logging.exception("power_loss_recovery: where the motors stopped")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import answers, dialogs, doubts, reading
+from .attempts import Attempts
 from .auto_resume import AutoResume
 from .bed_holder import BedHolder
 from .doubts import Scene
@@ -39,7 +40,7 @@ class Attendant:
         self.ready = False
         self.mesh_profiles: frozenset[str] = frozenset()
         self.can_cancel = False
-        self.counted: set[bytes] = set()  # prints with an attempt in this boot
+        self.attempts = Attempts(component)
         self._asked: bytes | None = None
         self._printing: Printing | None = None
 
@@ -125,7 +126,7 @@ class Attendant:
             measures_z=reading.measures_z(tracker.extra, tracker.settings),
             mesh_profiles=self.mesh_profiles,
             aside=pending.aside,
-            attempts=record.attempts - (pending.job_id in self.counted),
+            attempts=self.attempts.before(pending),
         )
 
     def _ask(self, pending: Pending) -> None:
@@ -167,17 +168,6 @@ class Attendant:
 
     def _announce(self, text: str) -> None:
         self.component.eventloop.create_task(self.offer.announce(text))
-
-    async def count_attempt(self, pending: Pending) -> None:
-        """Once in a boot, durably, before anything gets hot.  Raises JournalError."""
-        if pending.job_id not in self.counted:
-            attempts = pending.record.attempts + 1
-            self.counted.add(pending.job_id)
-            try:
-                await self.tracker.amend(pending.job_id, attempts=attempts)
-            except BaseException:
-                self.counted.discard(pending.job_id)
-                raise
 
     # Another print
 

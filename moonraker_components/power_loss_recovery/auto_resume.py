@@ -78,7 +78,7 @@ class AutoResume:
             if not why:
                 # Not to be stopped by what it does itself.
                 self._task, self.ends = None, None
-                await self.attendant.count_attempt(pending)
+                await self.attendant.attempts.count(pending)
                 await self.component.resumer.resume()
                 return
         except self.component.server.error as e:

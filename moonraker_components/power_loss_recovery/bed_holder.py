@@ -118,7 +118,7 @@ class BedHolder:
         self.ends = await self._until(seconds)
         if self.ends <= time.monotonic():
             return "its time is over"
-        await self.attendant.count_attempt(pending)
+        await self.attendant.attempts.count(pending)
         target = unattended.hold_target(pending.record, self.maximum)
         script = SCRIPT.format(target)
         self.scripts.add(script)

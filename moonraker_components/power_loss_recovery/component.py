@@ -131,6 +131,7 @@ class PowerLossRecovery:
         await self.outages.load()
         await self.tracker.load()
         await self.calibration.load()
+        await self.attendant.attempts.load()
         self.worker = self.eventloop.create_task(self.tracker.run())
 
     async def on_exit(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from .interruption import Interruption
 from .prompts import span
 from .record import Record
+from .restore import has_mesh
 
 COLD = 10.0  # degrees C below its target: more than a bed swings by itself
 
@@ -50,6 +51,6 @@ def warnings(record: Record, scene: Scene) -> list[str]:
     if not scene.measures_z:
         found.append("Z is taken from the record, not measured.")
     profile = record.state["mesh"].get("profile")
-    if profile and profile not in scene.mesh_profiles:
+    if profile and profile not in scene.mesh_profiles and not has_mesh(record):
         found.append(f"The bed mesh {profile!r} was never stored and is lost.")
     return found

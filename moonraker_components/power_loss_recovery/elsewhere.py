@@ -13,7 +13,7 @@ from typing import Any
 
 from . import files, plan, reconstruct
 from .files import Place
-from .gcode.scan import Footprint, measured, scan
+from .gcode.scan import Footprint, footprint
 from .keeper import InThread
 from .record import Record
 from .recovery import Prepared, Ready
@@ -48,9 +48,9 @@ async def prepare(ready: Ready, place: Place, in_thread: InThread) -> Prepared:
     )  # fmt: skip
 
 
-def _printed(path: Path, file_position: int) -> Footprint | None:
+def _printed(path: Path, file_position: int) -> Footprint:
     with files.mapped(path) as (_, data):
-        return measured(scan(data, file_position), data).footprint
+        return footprint(data, file_position)
 
 
 def _warnings(place: Record, saved: Record) -> list[str]:
@@ -78,8 +78,9 @@ def _warnings(place: Record, saved: Record) -> list[str]:
 def with_saved(place: Record, saved: Record) -> Record:
     """`place`, made from the file, with what only `saved` knows."""
     kept: dict[str, Mapping[str, Any]] = {
-        part: saved.state[part] for part in ("limits", "mesh")
-    }
+        part: saved.state[part]
+        for part in ("limits", "mesh", "rare") if part in saved.state
+    }  # fmt: skip
     kept["coordinates"] = {
         **place.state["coordinates"],
         **{key: saved.state["coordinates"][key]

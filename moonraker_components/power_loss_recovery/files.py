@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .gcode.ahead import Reach, reach
+from .gcode.ahead import Reach, rest
 from .gcode.ends import check_point, next_extrusion
+from .gcode.extent import Extent
 from .gcode.lexer import command_name
 from .gcode.markers import MAX_SETUP
 from .gcode.points import LayerPoint, by_number, by_z, points
 from .gcode.rewriter import RewriteError, fingerprint, line_at, read_stamp, write
-from .gcode.scan import Head, ScanError, measured, scan, setup_lines
+from .gcode.scan import Head, ScanError, scan, setup_lines
 from .gcode.stamp import Stamp, to_original
 from .gcode.temperatures import of_start_macro
 from .gcode.text import Data, check
@@ -166,29 +167,37 @@ class Examined:
     rest: Reach | None
 
 
-def examine(path: Path, file_position: int) -> tuple[Head, bytes]:
-    """What the file did before `file_position`, and the line there."""
+def examine(path: Path, file_position: int) -> tuple[Head, bytes, Reach | None]:
+    """What the file did before `file_position`, the line there, and where the rest is
+    printed, if that can be told."""
     with mapped(path) as (f, data):
         if file_position >= len(data):
             raise FileProblem("The file had been printed to its end.")
-        head = measured(scan(data, file_position), data)
+        extent = Extent(data)
+        head = scan(data, file_position, extent)
         if next_extrusion(data, head) is None:
             raise FileProblem(
                 "All plastic of the file had been laid: only its last commands are"
                 " missing. Discard it."
             )
-        return head, line_at(f, file_position)
+        line = line_at(f, file_position)
+        try:
+            return head, line, rest(extent)
+        except ScanError as e:
+            # It printed until here: its own end need not be better than it was.
+            logging.info(f"power_loss_recovery: {path.name}, ahead: {e}")
+            return head, line, None
 
 
 def examine_place(path: Path, place: Place) -> Examined:
-    """Likewise, with all that a record would say; reads every move of the file."""
+    """Likewise, with all that a record would say."""
     with mapped(path) as (f, data):
-        head = scan(data, locate(data, place))
+        extent = Extent(data)
+        head = scan(data, locate(data, place), extent)
         check_point(data, head)
         start = data[: min(head.first_extrusion or 0, MAX_SETUP)]
         return Examined(
-            measured(head, data), line_at(f, head.end), of_start_macro(start),
-            reach(data, head.end),
+            head, line_at(f, head.end), of_start_macro(start), rest(extent)
         )  # fmt: skip
 
 

@@ -13,11 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from . import purge
+from . import purge, restore
 from .facts import Facts
 from .gcode.scan import Head
 from .meta_info import save_command
-from .prologue import quoted
 from .record import Job, Record
 from .steps import HEAT_TIMEOUT, MOVE_TIMEOUT, Step
 
@@ -106,9 +105,8 @@ def _as_printed(record: Record, facts: Facts) -> Iterator[str]:
     """So that a hook that goes to the saved position comes to the part, not into it."""
     x, y, z = record.state["coordinates"]["homing_origin"]
     yield f"SET_GCODE_OFFSET X={x:.6f} Y={y:.6f} Z={z:.6f}"
-    profile = record.state["mesh"].get("profile")
-    if profile in facts.mesh_profiles:
-        yield f"BED_MESH_PROFILE LOAD={quoted(profile)}"
+    for command, _ in restore.mesh(record, facts.objects, facts.mesh_profiles):
+        yield command
 
 
 def _as_prepared(facts: Facts) -> Iterator[str]:

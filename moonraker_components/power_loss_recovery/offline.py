@@ -3,7 +3,6 @@
 """Resume files without a printer: what scripts/plr does.  Standard library only."""
 from __future__ import annotations
 
-import mmap
 import os
 import re
 from collections.abc import Mapping
@@ -11,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import begun, files, plan, prologue, reconstruct, standalone
-from .gcode.ahead import highest_z, reach
+from .gcode.ahead import rest
 from .gcode.ends import check_point
+from .gcode.extent import Extent
 from .gcode.rewriter import fingerprint, line_at, read_stamp, write
-from .gcode.scan import Head, footprint, measured, scan
+from .gcode.scan import Head, scan
 from .gcode.stamp import Stamp
 from .gcode.temperatures import of_start_macro
 from .record import Job, Record
@@ -53,7 +53,9 @@ def resume_file(asked: Asked) -> tuple[Path, Record, tuple[str, ...]]:
     source = original_of(asked.file)
     place = files.in_original(source, asked.place)
     with files.mapped(source.path) as (f, data):
-        head = scan(data, files.locate(data, place))
+        # Only a purge must know where the part stands; a travel, how high.
+        extent = Extent(data, flat=asked.standalone)
+        head = scan(data, files.locate(data, place), extent)
         check_point(data, head)
         line = line_at(f, head.end)
         start = data[: min(head.first_extrusion or 0, EDGE)]
@@ -63,10 +65,10 @@ def resume_file(asked: Asked) -> tuple[Path, Record, tuple[str, ...]]:
         )
         setup = files.setup(source.path, head)
         if asked.standalone:
-            made = _standalone(asked, data, head, record, line, objects, setup)
+            made = _standalone(asked, extent, head, record, line, objects, setup)
             lines, warnings = made.prologue, made.warnings
         else:
-            lines = _prologue(data, head, record, objects, setup)
+            lines = _prologue(head, record, objects, setup)
             warnings = ()
         out = asked.out or asked.file.with_name(
             f"{asked.file.stem}-resume-{head.end}.gcode"
@@ -99,14 +101,10 @@ def _objects(head: Head) -> frozenset[str]:
 
 
 def _prologue(
-    data: mmap.mmap, head: Head, record: Record, objects: frozenset[str],
-    setup: list[bytes],
-) -> tuple[bytes, ...]:  # fmt: skip
+    head: Head, record: Record, objects: frozenset[str], setup: list[bytes]
+) -> tuple[bytes, ...]:
     """For a machine that is hot, homed and purged, as the component prepares it."""
-    top = highest_z(data, head.end)
-    if top is None:
-        top = footprint(data, head.end).top_z or 0.0
-    safe_z = max(top, record.motor_position(2)) + plan.CLEARANCE
+    safe_z = max(head.top_z or 0.0, record.motor_position(2)) + plan.CLEARANCE
     place, _ = begun.split(record, head, b"")
     return tuple(prologue.build(
         place, safe_z, head.object_definitions, objects, head.firmware_retracted,
@@ -115,9 +113,10 @@ def _prologue(
 
 
 def _standalone(
-    asked: Asked, data: mmap.mmap, head: Head, record: Record, line: bytes,
+    asked: Asked, extent: Extent, head: Head, record: Record, line: bytes,
     objects: frozenset[str], setup: list[bytes],
 ) -> plan.Plan:  # fmt: skip
+    data = extent.data
     ends = data[:EDGE] + data[-EDGE:]
     bed = asked.bed or standalone.stated_bed(ends)
     if bed is None:
@@ -130,7 +129,7 @@ def _standalone(
     facts = standalone.facts(bed, height, z, objects)
     job = Job(asked.file.name, len(data), 0.0, "", 0.0)
     made = plan.make(
-        record, job, measured(head, data), line, facts, setup, reach(data, head.end)
+        record, job, head, line, facts, setup, rest(extent)
     )
     lines = [*standalone.preparation(made, record, z), *made.prologue]
     return replace(made, prologue=tuple(lines))

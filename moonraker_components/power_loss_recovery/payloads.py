@@ -23,6 +23,9 @@ MAX_UNPACKED = 1 << 20
 _COMPRESSED = b"Z"
 # Grows without bounds, and changes a few times in a print.
 RARE = (("objects", "excluded"),)
+RARE_PARTS = ("rare",)
+# Of a job: the journal has room for it twice.  What is beyond is left out.
+MAX_JOB = 8 * PAYLOAD_MAX
 
 
 class RecordError(Exception):
@@ -36,15 +39,37 @@ def split(job: Mapping[str, Any], mark: Mapping[str, Any]) -> tuple[bytes, bytes
     for part, key in RARE:
         if own.get(part, {}).get(key):
             shared.setdefault(part, {})[key] = own[part].pop(key)
+    shared |= {part: own.pop(part) for part in RARE_PARTS if own.get(part)}
     while True:
         payload = pack({**mark, "state": own})
         if len(payload) <= PAYLOAD_MAX:
-            return pack({**job, "state": shared} if shared else job), payload
+            return _pack_job(job, shared), payload
         if not any(own.values()):
             raise RecordError(f"cannot be saved: a mark of {len(payload)} bytes")
         part = max(own, key=lambda name: len(pack(own[name])))
         shared.setdefault(part, {}).update(own[part])
         own[part] = {}
+
+
+def _pack_job(
+    job: Mapping[str, Any], shared: Mapping[str, Mapping[str, Any]]
+) -> bytes:
+    """Something seldom set that is far too large must not keep a print unsaved."""
+    rare = {part: dict(shared[part]) for part in RARE_PARTS if part in shared}
+    while True:
+        state = {part: values for part, values in {**shared, **rare}.items() if values}
+        try:
+            payload = pack({**job, "state": state} if state else job)
+            if len(payload) <= MAX_JOB or not any(rare.values()):
+                return payload
+        except RecordError:
+            if not any(rare.values()):
+                raise
+        part, key = max(
+            ((part, key) for part in rare for key in rare[part]),
+            key=lambda at: len(json.dumps(rare[at[0]][at[1]])),
+        )
+        del rare[part][key]
 
 
 def join(

@@ -68,7 +68,9 @@ def make(
     reasons = objections.refusals(record, job, facts)
     origin = record.state["coordinates"]["homing_origin"]
     if rest is not None:
-        reasons += outside(rest, origin, facts.axis_minimum, facts.axis_maximum)
+        here = None if record.from_file else head.footprint
+        limits = facts.axis_minimum, facts.axis_maximum
+        reasons += outside(rest, origin, *limits, here)
     if reasons:
         raise Refusal(reasons)
     begun, first_line = split(record, head, line)

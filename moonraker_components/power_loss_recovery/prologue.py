@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from . import restore
 from .gcode.rewriter import commented
 from .record import Record
+from .restore import Command
 
 TRAVEL_SPEED = 6000  # mm/min
 Z_SPEED = 600
@@ -39,8 +41,6 @@ LIMITS = {
     "minimum_cruise_ratio": "MINIMUM_CRUISE_RATIO",
     "max_accel_to_decel": "ACCEL_TO_DECEL",
 }
-
-Command = tuple[str, str]  # a line of G-code, and why it is there
 
 
 def retraction(record: Record) -> float:
@@ -73,19 +73,26 @@ def build(
     excluding = "exclude_object" in objects
     lines += setup
     known = IN_RECORD if record.from_file else IN_RECORD | SAVED
+    known |= restore.known_commands(record)
     lines += [_from_file(*setting) for setting in settings if setting[0] not in known]
-    lines += _lines(_settings(record, objects, mesh_profiles))
+    lines += _lines(restore.first(record))
+    lines += _lines(restore.mesh(record, objects, mesh_profiles))
+    lines += _lines(restore.before_motion(record, objects))
+    lines += _lines(_settings(record, objects))
+    lines += _lines(restore.settings(record, objects))
     if excluding:
         lines += definitions
         lines += _lines(_excluded(record))
     fans = _fans(record, objects, fan_power or {})
-    lines += _lines(_approach(record, safe_z, fans, excluding))
+    lines += _lines(_approach(record, safe_z, objects, fans))
+    if record.gcode.get("retracted") is not None:
+        firmware_retracted = record.gcode["retracted"]
     lines += _lines(_filament(record, firmware_retracted))
     lines += _lines(_modal(record))
     current = record.state["objects"].get("current")
     if excluding and current:
         # After the way there: klippy leaves out all motion in an excluded object.
-        start_of = f"EXCLUDE_OBJECT_START NAME={quoted(current)}"
+        start_of = f"EXCLUDE_OBJECT_START NAME={restore.quoted(current)}"
         lines.append(commented(start_of, f"was being printed, {_source(record)}"))
     return lines
 
@@ -103,18 +110,8 @@ def _source(record: Record) -> str:
     return "from the file" if record.from_file else "from the saved state"
 
 
-def quoted(name: str) -> str:
-    """As klippy's own splitting (shlex) undoes it."""
-    return '"' + name.replace("\\", "\\\\") + '"'
-
-
-def _settings(
-    record: Record, objects: frozenset[str], mesh_profiles: frozenset[str]
-) -> Iterator[Command]:
+def _settings(record: Record, objects: frozenset[str]) -> Iterator[Command]:
     state, source = record.state, _source(record)
-    profile = state["mesh"].get("profile")
-    if profile in mesh_profiles and "bed_mesh" in objects:
-        yield f"BED_MESH_PROFILE LOAD={quoted(profile)}", f"bed mesh, {source}"
     x, y, z = state["coordinates"]["homing_origin"]
     yield (
         f"SET_GCODE_OFFSET X={x:.6f} Y={y:.6f} Z={z:.6f}",
@@ -147,7 +144,7 @@ def _settings(
 def _excluded(record: Record) -> Iterator[Command]:
     for name in record.state["objects"].get("excluded") or ():
         yield (
-            f"EXCLUDE_OBJECT NAME={quoted(name)}",
+            f"EXCLUDE_OBJECT NAME={restore.quoted(name)}",
             f"had been excluded, {_source(record)}",
         )
 
@@ -178,8 +175,8 @@ def _fans(
 def _approach(
     record: Record,
     safe_z: float,
+    objects: frozenset[str],
     fans: Iterator[Command],
-    excluding: bool,
 ) -> Iterator[Command]:
     """G0, and Z alone: what reads a file's height from "G1 Z" must not find it."""
     gx, gy, gz = record.state["coordinates"]["g92"]
@@ -187,13 +184,14 @@ def _approach(
     x, y, z = start[0] + gx, start[1] + gy, start[2] + gz
     yield "G90", "absolute coordinates, for the way there"
     yield "M83", "relative filament, for the way there"
-    if excluding and record.state["objects"].get("excluded"):
+    if "exclude_object" in objects and record.state["objects"].get("excluded"):
         for i in range(EXCLUSION_MOVES):
             yield (
                 f"G1 E{'-' if i % 2 == 0 else ''}0.01 F{RETRACT_SPEED}",
                 "Klipper prints 5 moves of an excluded object before it believes it",
             )
     yield f"G0 Z{max(safe_z, z):.6f} F{Z_SPEED}", "up, above everything printed"
+    yield from restore.carriages(record, objects)
     yield f"G0 X{x:.6f} Y{y:.6f} F{TRAVEL_SPEED}", "over the place"
     yield from fans
     yield f"G0 Z{z:.6f} F{Z_SPEED}", "down to the part"

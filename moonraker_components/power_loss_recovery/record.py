@@ -11,11 +11,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from . import machine_state
+from .checks import MAX_MM
+from .checks import finite as _finite
+from .checks import integer as _integer
+from .checks import key as _key
+from .checks import name as _name
+from .checks import numbers as _numbers
+from .checks import real as _real
+from .checks import text as _text
 from .interruption import NOTHING, Cause
 from .payloads import RecordError, join, split
 
 MAX_POSITION = 10**15
-MAX_MM = 100_000.0
 MAX_TIME = 1e10  # s, of the MCU's clock
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
@@ -154,6 +162,16 @@ class Record:
         return self.state["tool"].get("active") or "extruder"
 
     @property
+    def rare(self) -> Mapping[str, Any]:
+        """What is set seldom; see machine_state.py.  Empty in older records."""
+        return self.state.get("rare", {})
+
+    @property
+    def gcode(self) -> Mapping[str, Any]:
+        """Saved G-code states, and modes that no status shows; likewise."""
+        return self.state.get("gcode", {})
+
+    @property
     def hotend_target(self) -> float:
         return self.heaters.get(self.extruder, 0.0)
 
@@ -268,56 +286,6 @@ def _state(raw: Any) -> dict[str, Any]:
     for part, key in (("objects", "current"), ("tool", "active"), ("mesh", "profile")):
         if state[part].get(key) is not None:
             _name(state[part][key])
+    # Older records have none of these.
+    state |= machine_state.checked(raw)
     return state
-
-
-def _name(value: Any) -> str:
-    """A name that may stand in a G-code line."""
-    if not isinstance(value, str) or len(value) > 300:
-        raise RecordError(f"{value!r:.80} is no name")
-    if any(c in value for c in "\r\n\0;\""):
-        raise RecordError(f"{value!r:.80} cannot stand in a G-code line")
-    return value
-
-
-def _key(value: Any) -> str:
-    """A name that a command cannot do without."""
-    if not _name(value).strip():
-        raise RecordError("state: an empty name")
-    return value
-
-
-def _numbers(value: Any, what: str, count: int, limit: float = MAX_MM) -> None:
-    if not isinstance(value, (list, tuple)) or len(value) != count:
-        raise RecordError(f"{what} is {value!r:.80}, expected {count} numbers")
-    for number in value:
-        _finite(number, what, -limit, limit)
-
-
-def _finite(value: Any, what: str, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RecordError(f"{what} is {value!r:.80}, expected a number")
-    # NaN is in no range; a whole number may be too large for a float.
-    if not low <= value <= high:
-        raise RecordError(f"{what} is {value!r}, expected {low:g} to {high:g}")
-    return float(value)
-
-
-def _real(raw: Mapping[str, Any], key: str, low: float, high: float) -> float:
-    return _finite(raw.get(key), key, low, high)
-
-
-def _integer(raw: Mapping[str, Any], key: str, low: int, high: int) -> int:
-    value = raw.get(key)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RecordError(f"{key} is {value!r:.80}, expected a whole number")
-    if not low <= value <= high:
-        raise RecordError(f"{key} is {value}, expected {low} to {high}")
-    return value
-
-
-def _text(raw: Mapping[str, Any], key: str, longest: int) -> str:
-    value = raw.get(key)
-    if not isinstance(value, str) or len(value) > longest:
-        raise RecordError(f"{key} is {value!r:.80}, expected a text")
-    return value

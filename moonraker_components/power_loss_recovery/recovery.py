@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import files, hooks, plan, purge, reconstruct, rotor, sequence
+from . import files, hooks, plan, purge, reconstruct, restore, rotor, sequence
 from .facts import Facts
+from .gcode.ahead import Reach
 from .gcode.scan import Head
 from .lineage import Pending
 from .record import Phases
@@ -66,11 +67,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class Found:
-    """What the file says: before the saved place, there, and of its setup."""
+    """What the file says: before the saved place, there, of its setup and after."""
 
     head: Head
     line: bytes
     setup: list[bytes]
+    rest: Reach | None
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ async def facts(
         min_extrude_temp=float(settings[extruder].get("min_extrude_temp", 170.0)),
         z_switches=bool(z_homing["available"]),
         z_calibrated=bool(z_homing["calibrated"]),
-        objects=frozenset(names),
+        objects=frozenset(names) | (restore.SILENT & set(settings)),
         toolhead_z=float(toolhead["position"][2]) if known else None,
         hotend=float(status.get(extruder, {}).get("temperature", 0.0)),
         mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
@@ -186,15 +188,15 @@ async def check(
 async def read(ready: Ready, in_thread: InThread) -> Found:
     """The whole file, so this takes its time.  Raises files.FileProblem."""
     position = ready.pending.record.file_position
-    head, line = await in_thread(files.examine, ready.path, position)
-    return Found(head, line, await in_thread(files.setup, ready.path, head))
+    head, line, rest = await in_thread(files.examine, ready.path, position)
+    return Found(head, line, await in_thread(files.setup, ready.path, head), rest)
 
 
 def planned(ready: Ready, found: Found) -> Prepared:
     """The rest of the checks.  Raises plan.Refusal."""
     pending, record, head = ready.pending, ready.pending.record, found.head
     made = plan.make(
-        record, pending.job, head, found.line, ready.facts, found.setup
+        record, pending.job, head, found.line, ready.facts, found.setup, found.rest
     )
     return Prepared(pending, ready.path, head, made)
 

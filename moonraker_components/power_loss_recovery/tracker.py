@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import files, history, lineage, reading
+from . import files, history, lineage, machine_state, reading
 from .answers import Saving
 from .gcode.errors import GcodeError
 from .interruption import LEFT, NOTHING, POWER, Cause, error
@@ -114,6 +114,7 @@ class Tracker:
             return
         for name, values in status.items():
             self._status.setdefault(name, {}).update(values)
+        machine_state.attach(self._status.get("power_loss_recovery", {}))
         self.pacing.observe(self.clock(), self._status)
         if any(name in status for name in WATCHED):
             self._wake.set()

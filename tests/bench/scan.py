@@ -7,7 +7,9 @@
 Files as big_gcode.py writes them, read into the page cache first.  Each scan runs in
 a thread of a process of its own, as Moonraker's does, beside an event loop that wants
 to run every millisecond: the longest time it had to wait is what the scan blocks.
-"cp" is the time of cp for as many bytes.  All times are the best of N.
+"cp" is the time of cp for as many bytes.  "extent" is the scan that also finds where
+the part stands, as the component needs it; "points" lists all layers.  All times are
+the best of N.
 """
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from moonraker_components.power_loss_recovery.gcode.extent import Extent
 from moonraker_components.power_loss_recovery.gcode.points import points
-from moonraker_components.power_loss_recovery.gcode.scan import footprint, scan
+from moonraker_components.power_loss_recovery.gcode.scan import scan
 from tests.bench.big_gcode import write
 
 SHARE = 0.9
@@ -35,7 +38,7 @@ TICK = 0.001
 JOBS: dict[str, Callable[[mmap.mmap, int], object]] = {
     "scan": scan,
     "points": lambda data, end: points(data),
-    "footprint": footprint,
+    "extent": lambda data, end: scan(data, end, Extent(data)),
 }
 
 
@@ -103,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 500, 2000])
     parser.add_argument("--dialects", nargs="+", default=["orca", "prusa"])
-    parser.add_argument("--jobs", nargs="+", default=["scan", "points"], choices=JOBS)
+    parser.add_argument("--jobs", nargs="+", default=list(JOBS), choices=JOBS)
     parser.add_argument("--folder", type=Path, default=None)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)

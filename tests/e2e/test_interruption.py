@@ -54,8 +54,11 @@ def restart(printer: VirtualPrinter) -> None:
 
 def klippy_crash(printer: VirtualPrinter) -> None:
     faults.klippy_crash(printer)
-    time.sleep(1.0)
+    # systemd waits 10 s; by then the board has shut down: nobody told it to heat on.
+    time.sleep(7.0)
     printer.start_klippy()
+    printer.wait("klippy", lambda: klippy_state(printer) == "error", 20)
+    printer.post("/printer/firmware_restart")
 
 
 def failed_line(printer: VirtualPrinter) -> None:
@@ -77,6 +80,10 @@ ENDS: list[tuple[End, str, str]] = [
     (klippy_crash, "klippy_crash", "Klipper ended (a crash"),
     (failed_line, "print_error", "out of range"),
 ]
+
+
+def klippy_state(printer: VirtualPrinter) -> str:
+    return printer.get("/server/info")["klippy_state"]
 
 
 def told(printer: VirtualPrinter) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from moonraker_components.power_loss_recovery.facts import Facts
-from moonraker_components.power_loss_recovery.gcode.scan import Head, measured, scan
+from moonraker_components.power_loss_recovery.gcode.extent import Extent
+from moonraker_components.power_loss_recovery.gcode.scan import Head, scan
 from moonraker_components.power_loss_recovery.record import Job, Record
 
 STATE: dict[str, Any] = {
@@ -76,4 +77,4 @@ def mark(**changes: Any) -> dict[str, Any]:
 
 
 def head(gcode: bytes = GCODE, position: int = POSITION) -> Head:
-    return measured(scan(gcode, position), gcode)
+    return scan(gcode, position, Extent(gcode))

@@ -14,6 +14,7 @@ import pytest
 from moonraker.utils import ServerError
 
 from moonraker_components.power_loss_recovery import (
+    attempts,
     attendant,
     auto_resume,
     bed_holder,
@@ -573,5 +574,20 @@ async def test_a_resume_takes_the_bed_over(configure: Configure) -> None:
 async def test_the_hold_and_the_resume_are_one_attempt(configure: Configure) -> None:
     printer = await held(configure, auto_resume="always", auto_resume_attempts=1)
     await until(lambda: printer.klippy.started)
+    pending = printer.plr.tracker.pending
+    assert pending is not None and pending.record.attempts == 1
+
+
+async def test_another_life_of_moonraker_is_no_other_attempt(
+    configure: Configure,
+) -> None:
+    printer = await held(configure)
+    pending = printer.plr.tracker.pending
+    assert pending is not None and pending.record.attempts == 1
+    later = attempts.Attempts(printer.plr)
+    assert later.before(pending) == 1
+    await later.load()
+    assert later.before(pending) == 0
+    await later.count(pending)
     pending = printer.plr.tracker.pending
     assert pending is not None and pending.record.attempts == 1

@@ -32,7 +32,7 @@ def job_of(root: Path, name: str = "part.gcode") -> Job:
 
 def written(root: Path, rec: Record | None = None, tag: str = "0a1b") -> str:
     rec, job, path = rec or record(), job_of(root), root / "part.gcode"
-    head, line = files.examine(path, rec.file_position)
+    head, line, _ = files.examine(path, rec.file_position)
     made = plan.make(rec, job, head, line, FACTS)
     return files.write_resume_file(
         root, path, job, rec, head, made, tag, root.parent / "scratch"
@@ -204,7 +204,7 @@ G92 E0
 
 def test_of_what_stands_before_the_guides_placeholder_settings_run(root: Path) -> None:
     (root / "part.gcode").write_bytes(GUIDE + GCODE)
-    head, _ = files.examine(root / "part.gcode", len(GUIDE) + POSITION)
+    head, _, _ = files.examine(root / "part.gcode", len(GUIDE) + POSITION)
     lines = files.setup(root / "part.gcode", head)
     assert [line for line in lines if not line.startswith(b";")] == [b"M73 P0"]
     left_out = b"; not run, as it may move or heat: START_PRINT EXTRUDER=210 BED=60"
@@ -214,13 +214,13 @@ def test_of_what_stands_before_the_guides_placeholder_settings_run(root: Path) -
 
 def test_without_the_placeholder_nothing_of_the_start_runs(root: Path) -> None:
     (root / "part.gcode").write_bytes(GUIDE.replace(b"INITIAL", b"SOME") + GCODE)
-    head, _ = files.examine(root / "part.gcode", len(GUIDE) - 3 + POSITION)
+    head, _, _ = files.examine(root / "part.gcode", len(GUIDE) - 3 + POSITION)
     assert files.setup(root / "part.gcode", head) == []
 
 
 def test_a_placeholder_far_into_the_file_is_refused(root: Path) -> None:
     start = b"G1 X1\n" * 200_000
     (root / "part.gcode").write_bytes(start + GUIDE + GCODE)
-    head, _ = files.examine(root / "part.gcode", len(start + GUIDE) + POSITION)
+    head, _, _ = files.examine(root / "part.gcode", len(start + GUIDE) + POSITION)
     with pytest.raises(FileProblem, match="placeholder stands at offset"):
         files.setup(root / "part.gcode", head)

@@ -8,6 +8,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery.fits import outside
 from moonraker_components.power_loss_recovery.gcode.ahead import Reach
+from moonraker_components.power_loss_recovery.gcode.scan import Footprint
 
 LOW, HIGH = (0.0, 0.0, -2.0), (250.0, 210.0, 200.0)
 NONE = (0.0, 0.0, 0.0)
@@ -41,3 +42,16 @@ def test_offsets_count() -> None:
 def test_what_the_file_leaves_open_is_no_reason() -> None:
     open_ = Reach((math.nan,) * 4, math.nan)
     assert list(outside(open_, NONE, LOW, HIGH)) == []
+
+
+def test_where_this_machine_has_printed_it_can_go_on() -> None:
+    beyond = Reach((-5.0, 10.0, 240.0, 220.0), 150.0)
+    shifted = (3.0, 0.0, 0.0)
+    been = Footprint((-5.0, 10.0, 100.0, 219.8), 20.0)
+    assert list(outside(beyond, NONE, LOW, HIGH, been)) == []
+    assert list(outside(beyond, shifted, LOW, HIGH, been)) == []
+    less = Footprint((-5.0, 10.0, 100.0, 219.0), 20.0)
+    (reason,) = outside(beyond, NONE, LOW, HIGH, less)
+    assert " in Y from 10.00 to 220.00" in reason
+    for unknown in (None, Footprint(None, None)):
+        assert len(list(outside(beyond, NONE, LOW, HIGH, unknown))) == 2

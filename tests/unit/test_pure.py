@@ -22,7 +22,7 @@ PURE = [
     "standalone.py", "journal_format.py", "pacing.py", "payloads.py", "rotor.py",
     "calibration.py", "variables_copy.py", "meta_info.py", "hooks.py", "answers.py",
     "endpoints.py", "interruption.py", "reading.py", "doubts.py", "dialogs.py",
-    "unattended.py",
+    "unattended.py", "restore.py", "checks.py", "machine_state.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
@@ -105,8 +105,8 @@ def test_what_is_pure_is_listed() -> None:
         "journal_place.py", "keeper.py", "lineage.py", "recovery.py", "sequence.py",
         "stopped.py", "tracker.py", "trouble.py", "cli.py", "offline.py",
         "elsewhere.py", "read_once.py", "outages.py", "kept.py", "witness.py",
-        "offer.py", "attendant.py", "auto_resume.py", "bed_holder.py",
-        "layer_view.py",
+        "offer.py", "attempts.py", "attendant.py", "auto_resume.py",
+        "bed_holder.py", "layer_view.py",
     }  # fmt: skip
     assert {path.name for path in COMPONENT.glob("*.py")} == shells | set(PURE)
 
@@ -126,8 +126,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "binascii", "bisect", "collections", "contextlib", "json", "logging", "math", "re",
-    "sys", "time",
+    "ast", "binascii", "bisect", "collections", "contextlib", "json", "logging",
+    "math", "re", "sys", "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_motors.py"}

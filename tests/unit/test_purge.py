@@ -13,6 +13,7 @@ from moonraker_components.power_loss_recovery.purge import (
     EDGE,
     LENGTH,
     Box,
+    Strip,
     choose,
     in_the_air,
     script,
@@ -87,3 +88,11 @@ def test_a_strip_is_purged_however_far_the_filament_was_back(retracted: float) -
     laid = sum(moves) + back - retracted
     assert moves.count(12.0) == 1 and laid == pytest.approx(12.0, abs=0.801)
     assert all(abs(move) < 50.0 for move in moves)
+
+
+def test_it_waits_until_the_nozzle_is_down() -> None:
+    strip = Strip(6.0, 6.0, 66.0, 6.0, on_bed=True)
+    lines = list(script(strip, 1.2, 20.0, record(retracted=0.0), flow=0.2))
+    down = lines.index("G1 Z1.200 F1200")
+    first = next(n for n, line in enumerate(lines) if " E" in line and "G1" in line)
+    assert any(line.startswith("G4 ") for line in lines[down:first])

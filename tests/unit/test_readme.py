@@ -7,7 +7,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery.endpoints import ENDPOINTS, Endpoint
 from tests.unit import faces
-from tests.virtual_printer import guide
+from tests.virtual_printer import guide, state_rows
 
 
 @pytest.mark.parametrize("face", sorted(faces.CODED))
@@ -25,6 +25,15 @@ def test_what_is_left_out_is_noticed(face: str) -> None:
     text = faces.README.read_text()
     for name in faces.as_coded(face):
         assert name not in faces.DOCUMENTED[face](text.replace(name, "else"))
+
+
+def test_what_comes_back_is_what_is_tested_and_the_rest_is_named() -> None:
+    text = faces.section(faces.README.read_text(), "What comes back")
+    restored, lost = text.split("| does not |")
+    rows = list(faces.tables(restored))[1:]
+    assert rows == [row.name for row in state_rows.ROWS]
+    # Its own heading went with the split.
+    assert list(faces.tables(lost)) == list(state_rows.LOST)
 
 
 def test_all_that_the_guide_has_is_there() -> None:

@@ -165,6 +165,33 @@ async def test_a_changed_file_is_refused(bench: Bench) -> None:
         await bench.prepare()
 
 
+def put(bench: Bench, gcode: bytes) -> None:
+    """Let that be the file that was interrupted at POSITION."""
+    path = bench.root / "part.gcode"
+    path.write_bytes(gcode)
+    job = files.identify(bench.root, str(path), 1.0).job
+    bench.pending = replace(bench.pending, job=job)
+
+
+async def test_a_rest_beyond_the_machine_is_refused(bench: Bench) -> None:
+    put(bench, GCODE + b"G1 X-20 Y100 E5\n")
+    with pytest.raises(Refusal, match="goes in X from -20.00 to 150.00"):
+        await bench.prepare()
+    put(bench, GCODE + b"G1 Z240\nG1 X150 E5\n")
+    with pytest.raises(Refusal, match="goes in Z from -2.00 to 240.00"):
+        await bench.prepare()
+    assert bench.klippy.sent == []
+
+
+async def test_a_rest_that_nobody_can_follow_is_no_reason(bench: Bench) -> None:
+    put(bench, GCODE + b"G1 X100 Y100 E5\n" * 5000 + b"G20\nG1 X999 E5\n")
+    await bench.prepare()
+    # Nor one that goes where this machine has just printed.
+    bench.klippy.toolhead["axis_minimum"][0] = 110.0
+    put(bench, GCODE)
+    await bench.prepare()
+
+
 async def test_a_whole_resume_ends_with_the_print(bench: Bench) -> None:
     name = await bench.run()
     assert bench.klippy.started == [name] and bench.resume_files() == [Path(name).name]
@@ -329,3 +356,24 @@ async def test_an_older_resume_file_is_replaced(bench: Bench) -> None:
     second = await bench.run()
     assert first != second and bench.resume_files() == [Path(second).name]
     assert (bench.root / "part.gcode").read_bytes() == GCODE
+
+
+async def test_a_rest_beyond_the_machine_is_noticed_while_the_bed_heats(
+    bench: Bench,
+) -> None:
+    put(bench, GCODE + b"G1 X-20 Y100 E5\n")
+    ready = await recovery.check(
+        bench.pending, bench.root, bench.klippy.api, in_thread
+    )
+
+    async def make() -> recovery.Prepared:
+        return recovery.planned(ready, await recovery.read(ready, in_thread))
+
+    with pytest.raises(Refusal, match="goes in X from -20.00"):
+        await recovery.carry_out(
+            ready.outline.first, asyncio.ensure_future(make()), bench.root,
+            bench.scratch, bench.klippy.api, in_thread, lambda *_: None,
+        )  # fmt: skip
+    assert bench.klippy.started == [] and bench.resume_files() == []
+    assert bench.klippy.sent[0].startswith("M140") and SAFE[0] in bench.klippy.sent
+    assert not any("G28" in script for script in bench.klippy.sent)

@@ -48,6 +48,11 @@ def test_a_mesh_that_is_lost_is_said(profile: str | None, said: int) -> None:
     assert len(doubts.warnings(rec, SCENE)) == said
 
 
+def test_a_mesh_that_was_never_stored_is_not_lost_if_its_points_are_saved() -> None:
+    kept = {**state(mesh={"profile": "adaptive"}), "rare": {"mesh": {"points": [[0]]}}}
+    assert doubts.warnings(record(state=kept), SCENE) == []
+
+
 def test_the_gravest_is_said_first() -> None:
     hot = Interruption("klippy_shutdown", "x", True)
     scene = replace(SCENE, bed=20.0, aside=True, measures_z=False, interruption=hot)

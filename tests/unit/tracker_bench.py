@@ -122,7 +122,7 @@ class Bench:
     def resume_file(self, record: Record) -> str:
         path = self.root / "part.gcode"
         job = files.identify(self.root, str(path), 1.0).job
-        head, line = files.examine(path, record.file_position)
+        head, line, _ = files.examine(path, record.file_position)
         made = plan.make(record, job, head, line, FACTS)
         scratch = self.root.parent
         return str(self.root / files.write_resume_file(

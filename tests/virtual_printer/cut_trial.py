@@ -72,9 +72,13 @@ class Claims:
                 self._note(self.printer.get("/server/plr/status"))
 
     def _note(self, status: dict[str, Any]) -> None:
-        record = status["record"]
         self.over = status["state"] == "idle"
-        self.place = record and (record["file"], record["file_position"])
+        self.place = place_of(status)
+
+
+def place_of(status: dict[str, Any]) -> tuple[str, int] | None:
+    record = status["record"]
+    return record and (record["file"], record["file_position"])
 
 
 class CutTrial:
@@ -93,6 +97,9 @@ class CutTrial:
             seed=seed, tree=tree, config=quick.CONFIG, make_disk=WitnessDisk
         )
         self.count = 0
+        # (file, file_position) of the prints that nobody has resumed or discarded:
+        # when a later one is over, the last of them is offered again.
+        self.unanswered: set[tuple[str, int]] = set()
         self.printer.power_on()
 
     def __enter__(self) -> CutTrial:
@@ -109,6 +116,7 @@ class CutTrial:
             kind = "printing"
         if pending and kind != "discarding" and self.rng.random() < 0.5:
             self.printer.post("/server/plr/discard")
+            self.unanswered.discard(pending)
         began, claims = time.time(), Claims(self.printer)
         when = getattr(self, "_" + kind)(claims)
         self.count += 1
@@ -117,6 +125,8 @@ class CutTrial:
         state = self._read()
         wrong = [complaint(state, disk.synced, disk.seen)]
         record = saved_in(state)
+        if pending and kind == "discarding" and record is None:
+            self.unanswered.discard(pending)
         wrong.append(self._broken(claims, record))
         lost = None
         if record is not None and record.saved_at > began and when is not None:
@@ -180,8 +190,9 @@ class CutTrial:
 
     # What is true afterwards
 
-    def _pending(self) -> bool:
-        return self.printer.get("/server/plr/status")["state"] == "interrupted"
+    def _pending(self) -> tuple[str, int] | None:
+        status = self.printer.get("/server/plr/status")
+        return place_of(status) if status["state"] == "interrupted" else None
 
     def _read(self) -> State | None:
         path = self.printer.data / JOURNAL
@@ -215,12 +226,15 @@ class CutTrial:
 
         def agreed() -> bool:
             status.update(self.printer.get("/server/plr/status"))
-            if status["state"] != wanted or record is None:
-                return status["state"] == wanted
-            return status["record"]["file_position"] == record.file_position
+            place = place_of(status)
+            if record is None:
+                return status["state"] == "idle" or place in self.unanswered
+            return place == (record.name, record.file_position)
 
         try:
             self.printer.wait("the same as the journal", agreed, 5)
         except PrinterError:
             return f"the journal says {wanted}, Moonraker says {status}"
+        if record is not None:
+            self.unanswered.add((record.name, record.file_position))
         return ""

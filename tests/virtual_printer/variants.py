@@ -53,13 +53,13 @@ class Variant:
             text = text.replace(BELTS, SCREWS)
             text = text.replace(f"dir_pin: {REVERSED}", f"dir_pin: !{REVERSED}")
         for i in range(self.z_motors, 4):
-            text = _without_section(text, f"stepper_z{i}")
-            text = _without_section(text, f"tmc2209 stepper_z{i}")
+            text = without_section(text, f"stepper_z{i}")
+            text = without_section(text, f"tmc2209 stepper_z{i}")
             text = re.sub(rf"^pin_stepper_z{i}:.*\n", "", text, flags=re.MULTILINE)
         return text
 
 
-def _without_section(text: str, name: str) -> str:
+def without_section(text: str, name: str) -> str:
     begin = text.find(f"[{name}]\n")
     if begin < 0:
         return text

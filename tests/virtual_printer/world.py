@@ -61,7 +61,8 @@ HEATER_PINS = {"HE": "extruder", "HB": "heater_bed"}
 ADC_PINS = {"TE": "extruder", "TB": "heater_bed"}
 SWITCH_PINS = ("LX", "LY", "LZ", "ZP0", "ZP1", "ZP2", "ZP3", "ACOK")
 UART_PINS = {"UZ0": "z", "UZ1": "z1", "UZ2": "z2", "UZ3": "z3"}
-OTHER_PINS = ("DA", "DB", "DZ0", "DZ1", "DZ2", "DZ3", "DE", "FAN0", "FAN1", "AUX")
+OTHER_PINS = ("DA", "DB", "DZ0", "DZ1", "DZ2", "DZ3", "DE", "FAN0", "FAN1", "AUX",
+              *(f"AUX{n}" for n in range(2, 12)))  # fmt: skip
 ALL_PINS = (*STEP_PINS, *ENABLE_PINS, *HEATER_PINS, *ADC_PINS, *SWITCH_PINS,
             *OTHER_PINS, *UART_PINS)  # fmt: skip
 

@@ -2,43 +2,70 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """Where plastic is, without reading the moves that cannot add to it.
 
-After the first layers nearly every piece of a file stays inside what is there.  The
-whole numbers of its X and Y words show that; such a piece is read only for its
-height, and only when no higher one was.  Never smaller than what was printed: at the
-start of a piece the filament is taken as not pulled back.
+After the first layers nearly all of a file stays inside what is there: only the lines
+around X and Y words, and arcs, that may lead outside are read, and those with the
+highest Z.  Never smaller than what was printed: where reading begins, the filament is
+taken as not pulled back.
 """
 from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
 from .layers import Layers
 from .modal import Motion
 from .moves import run
 from .skim import Known, Skimmer
-from .text import WINDOW, Data
+from .text import WINDOW, Data, windows
+from .words import beyond, numbers
 
-_WHOLE = rb"([-+]?(?=[.\d])\d{0,300})"
-_Z = re.compile(rb"Z *([-+]?(?:\d{1,300}\.?\d{0,300}|\.\d{1,300}))")
-_ARCS = (b"G2 ", b"G3 ")
+_ARMS = (b"I", b"J")
+_ARC = re.compile(rb"\nG[23] [^\n]*E[^\n]*")
+_LOWER = (b"x", b"y", b"z")
+_SIDES = (b"X", b"Y")
+# So much is read at a place outside, and so much before it, to know the filament.
+_PART, _BEFORE = 2048, 512
+
+# Offset, axis, value
+_Word = tuple[int, int, float]
+
+# Lowest and highest x, y, z of plastic, mm, free of G92; not finite where nothing
+# was printed or a frame is unknown
+Span = tuple[list[float], list[float]]
 
 
-def extent(
-    data: Data, end: int, window: int = WINDOW
-) -> tuple[list[float], list[float]]:
-    """Lowest and highest x, y, z of plastic, mm, free of G92; not finite where
-    nothing was printed or a frame is unknown."""
-    found = _Extent(data, window)
+def extent(data: Data, end: int, window: int = WINDOW) -> Span:
+    """Of all that is printed before `end`."""
+    found = Extent(data, window)
     found.read(end)
     return found.finish()
 
 
-class _Extent(Skimmer):
-    def __init__(self, data: Data, window: int) -> None:
+@dataclass
+class _Unread:
+    """A piece of which X and Y are known.  highest: Z of its words, free of G92;
+    before: of the head at its start, or more; modes_changed: from those of `motion`;
+    known: before it."""
+
+    highest: float
+    before: float
+    start: int
+    length: int
+    motion: Motion
+    modes_changed: bool
+    known: Known
+
+
+class Extent(Skimmer):
+    """finish() tells what was printed since the one before.  flat: whether X and Y
+    are wanted, or Z alone."""
+
+    def __init__(self, data: Data, window: int = WINDOW, flat: bool = True) -> None:
         super().__init__(data, window)
-        self._low, self._high = [math.inf] * 3, [-math.inf] * 3
-        # (highest Z word, start, length, modes and frame, known before) of pieces
-        self._unread: list[tuple[float, int, int, Motion, Known]] = []
+        self._flat = flat
+        self._low, self._high = _nowhere()
+        self._unread: list[_Unread] = []
         # Where the head is between two pieces when it may be outside
         self._at: list[float] = []
         self._z = -math.inf
@@ -51,28 +78,38 @@ class _Extent(Skimmer):
         if not super().skim(start, piece):
             return False
         motion = self.trail[-1][1]
-        text = piece.upper()
-        words = [float(word) for word in set(_Z.findall(text))]
-        highest, self._z = max([self._z, *words]), max(words, default=self._z)
-        if self._inside(text, motion):
-            frame = motion.frame[2]
-            self._unread.append(
-                (highest + frame, start, len(piece), motion, self.known)
-            )
-        else:
+        text = _upper(piece)
+        before, found = self._z, _heights(text)
+        highest, self._z = max([before, *found]), max(found, default=before)
+        self._unread.append(
+            _Unread(highest + motion.frame[2], before, start, len(piece), motion,
+                    self.modes_changed, self.known)
+        )  # fmt: skip
+        outside = self._outside(text, motion) if self._flat else []
+        if not outside:
+            self._at = []
+        elif self.modes_changed:
+            self._unread.pop()
             self._leave(self._read_moves(start, piece, motion, self.known))
+        else:
+            self._read_sides(start, piece, motion, outside)
         return True
 
-    def finish(self) -> tuple[list[float], list[float]]:
+    def finish(self) -> Span:
         self._add(self.state.motion)
-        for highest, start, length, motion, known in sorted(
-            self._unread, key=lambda piece: -piece[0]
-        ):
-            if highest <= self._high[2]:
+        for unread in sorted(self._unread, key=lambda piece: -piece.highest):
+            if unread.highest <= self._high[2]:
                 break
-            piece = self.data[start : start + length]
-            self._read_moves(start, piece, motion, known)
-        return self._low, self._high
+            self._read_tops(unread)
+        low, high = self._low, self._high
+        if not self._flat:
+            low[:2], high[:2] = [math.nan] * 2, [math.nan] * 2
+        self._low, self._high = _nowhere()
+        self._unread.clear()
+        for motion in (self.state.motion, self.known.motion):
+            motion.low, motion.high = _nowhere()
+        self._leave(self.state.motion)
+        return low, high
 
     def _leave(self, motion: Motion) -> None:
         self._at = motion.position[:2]
@@ -80,31 +117,76 @@ class _Extent(Skimmer):
         if math.isnan(self._z):
             self._z = math.inf
 
-    def _inside(self, text: bytes, motion: Motion) -> bool:
-        reach = 0.0
-        if text.startswith(_ARCS) or any(b"\n" + arc in text for arc in _ARCS):
-            arms = (_span(text, a) for a in (b"I", b"J"))
-            reach = 2.0 * sum(max(abs(low), abs(high)) for low, high in arms)
-        for axis, letter in enumerate((b"X", b"Y")):
-            low, high = _span(text, letter)
-            if self._at:
-                low, high = min(low, self._at[axis]), max(high, self._at[axis])
-            known_low = min(self._low[axis], motion.low[axis] + motion.frame[axis])
-            known_high = max(self._high[axis], motion.high[axis] + motion.frame[axis])
-            # Also false where one of them is not a number
-            if not low - reach + motion.frame[axis] >= known_low:
-                return False
-            if not high + reach + motion.frame[axis] <= known_high:
-                return False
-        self._at = []
-        return True
+    def _read_sides(
+        self, start: int, piece: bytes, motion: Motion, outside: list[_Word]
+    ) -> None:
+        """Around the words outside, and until the head is inside again."""
+        done, at = 0, self._at
+        for offset, axis, value in outside:
+            low, high = self._limits(axis, motion)
+            if offset < done or low <= value <= high:
+                continue
+            begin = piece.rfind(b"\n", 0, max(offset - _BEFORE, 0)) + 1
+            begin = max(begin, done)
+            for number, part in windows(piece, begin, len(piece), _PART):
+                read = self._read_moves(start + number, part, motion, self.known)
+                done, at = number + len(part), read.position[:2]
+                if done > offset and self._holds(at, motion):
+                    break
+        self._at = at if done == len(piece) else []
+
+    def _read_tops(self, unread: _Unread) -> None:
+        start, end = unread.start, unread.start + unread.length
+        size = self._window if unread.modes_changed else _PART
+        z = unread.before
+        for at, part in windows(self.data, start, end, size):
+            found = _heights(_upper(part))
+            if max([z, *found]) + unread.motion.frame[2] > self._high[2]:
+                read = self._read_moves(at, part, unread.motion, unread.known)
+                z = read.position[2]
+                z = math.inf if math.isnan(z) else z
+            else:
+                z = max(found, default=z)
+
+    def _outside(self, text: bytes, motion: Motion) -> list[_Word]:
+        found: list[_Word] = []
+        if self._at and not self._holds(self._at, motion):
+            found.append((0, 0, math.nan))
+        for axis, letter in enumerate(_SIDES):
+            words = beyond(text, letter, *self._limits(axis, motion))
+            found += [(offset, axis, value) for offset, value in words]
+        if self.arcs:
+            for match in _ARC.finditer(b"\n" + text):
+                if not self._holds_arc(match[0], motion):
+                    found.append((match.start(), 0, math.nan))
+        return sorted(found, key=lambda word: word[0])
+
+    def _limits(self, axis: int, motion: Motion) -> tuple[float, float]:
+        frame = motion.frame[axis]
+        low = min(self._low[axis] - frame, motion.low[axis])
+        return low, max(self._high[axis] - frame, motion.high[axis])
+
+    def _holds(self, at: list[float], motion: Motion, reach: float = 0.0) -> bool:
+        limits = (self._limits(axis, motion) for axis in range(2))
+        return all(
+            low <= x - reach and x + reach <= high
+            for x, (low, high) in zip(at, limits, strict=True)
+        )
+
+    def _holds_arc(self, line: bytes, motion: Motion) -> bool:
+        """False also where it does not say in which plane, or where it ends."""
+        arms = [max(map(abs, numbers(line, axis)), default=0.0) for axis in _ARMS]
+        words = [numbers(line, axis) for axis in _SIDES]
+        end = [word[0] if len(word) == 1 else math.nan for word in words]
+        # It goes no further from its end than the whole circle does.
+        return b"K" not in line and self._holds(end, motion, 2.0 * sum(arms))
 
     def _read_moves(
         self, start: int, piece: bytes, modes: Motion, known: Known
     ) -> Motion:
         motion = self.seeded(start, modes, known)
         motion.forget_tools(0.0)
-        motion.low, motion.high = [math.inf] * 3, [-math.inf] * 3
+        motion.low, motion.high = _nowhere()
         if motion.absolute_extrude:
             # The first E there is taken for extrusion, as nobody knows.
             motion.position[3] = -math.inf
@@ -123,33 +205,13 @@ class _Extent(Skimmer):
                 self._high[axis] = high
 
 
-def _span(text: bytes, letter: bytes) -> tuple[float, float]:
-    """The least and the greatest number after `letter`; infinite for none."""
-    spaced = b" *" if letter + b" " in text else b""
-    words = set(re.findall(letter + spaced + _WHOLE, text))
-    if not words:
-        return math.inf, -math.inf
-    # Whole parts do not overlap: the extremes begin with the extreme ones, of which
-    # 0, 00 and +0 are the same and -0 is not.
-    signed = {word: _signed(word) for word in words}
-    least, most = min(signed.values()), max(signed.values())
-    ends = [word for word, value in signed.items() if value in (least, most)]
-    spans = [_exactly(text, letter + spaced, word) for word in ends]
-    return min(low for low, _ in spans), max(high for _, high in spans)
+def _nowhere() -> Span:
+    return [math.inf] * 3, [-math.inf] * 3
 
 
-def _signed(whole: bytes) -> float:
-    value = float(whole.lstrip(b"+-") or b"0")
-    return -1.0 - value if whole.startswith(b"-") else value
+def _upper(piece: bytes) -> bytes:
+    return piece.upper() if any(axis in piece for axis in _LOWER) else piece
 
 
-def _exactly(text: bytes, start: bytes, whole: bytes) -> tuple[float, float]:
-    """The least and the greatest of the numbers that begin with `whole`."""
-    digits = whole[-1:].isdigit()
-    rest = rb"(?:\.\d*)?" if digits else rb"\.\d*"
-    pattern = start + b"(" + re.escape(whole) + rest + rb")(?!\d)"
-    found = [
-        float(word if digits else word + b"0")
-        for word in set(re.findall(pattern, text))
-    ]
-    return min(found, default=-math.inf), max(found, default=math.inf)
+def _heights(text: bytes) -> list[float]:
+    return [math.inf if math.isnan(z) else z for z in numbers(text, b"Z")]

@@ -108,6 +108,9 @@ class Motion:
             self.position = [math.nan] * 4
         return None
 
+    def modes(self) -> tuple[bool, ...]:
+        return self.absolute_coordinates, self.absolute_extrude, self.xy_plane
+
     def copy(self) -> Motion:
         """One that shares nothing that changes."""
         return replace(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from .errors import GcodeError, ScanError
-from .extent import extent
+from .extent import Extent, extent
 from .markers import Markers, header_end, setup_lines
 from .modal import Motion, Point4
 from .replay import Setting
@@ -18,7 +18,7 @@ from .text import Data, check, check_rest
 
 __all__ = [
     "Footprint", "Head", "Markers", "Point4", "ScanError", "footprint",
-    "footprint_exactly", "measured", "scan", "scan_exactly", "setup_lines",
+    "footprint_exactly", "scan", "scan_exactly", "setup_lines",
 ]  # fmt: skip
 
 
@@ -54,8 +54,8 @@ class Head:
     layer: counted from 1.  layer_z: its Z, as stated or else as printed.
     g92: what G92 has added to x, y, z; None when it was set at an unknown place.
     settings: the commands that set anything else and still count, to be run again.
-    footprint: None until measured() has filled it in: it takes far longer than all
-        the rest.  printed_box and top_z are its parts.
+    footprint: None if scan() was not to measure it: that takes longer than all the
+        rest.  printed_box and top_z are its parts.
     first_extrusion, last_extrusion: offsets of lines.
     """
 
@@ -95,19 +95,23 @@ class Head:
     def _measured(self) -> Footprint:
         # Without it the nozzle would travel through the part.
         if self.footprint is None:
-            raise GcodeError("what was printed is not measured yet: call measured()")
+            raise GcodeError("what was printed is not measured: give scan() an Extent")
         return self.footprint
 
 
-def scan(data: Data, end: int) -> Head:
+def scan(data: Data, end: int, extent: Extent | None = None) -> Head:
     """Read `data` up to byte `end`, which must be the start of a line.
 
-    Raises ScanError, with the reason in plain words, for an offset inside a
-    line, a file that is no text, inches, and lines on which Klipper stops.
+    extent: a new one, to measure the footprint on the way.  Raises ScanError, with
+    the reason in plain words, for an offset inside a line, a file that is no text,
+    inches, and lines on which Klipper stops.
     """
     check(data, end)
     check_rest(data, end)
-    return _head(data, end, skim(data, end))
+    if extent is None:
+        return _head(data, end, skim(data, end))
+    head = _head(data, end, extent.read(end))
+    return replace(head, footprint=_footprint(*extent.finish()))
 
 
 def scan_exactly(data: Data, end: int) -> Head:
@@ -139,11 +143,6 @@ def footprint_exactly(data: Data, end: int) -> Footprint:
 def _footprint(low: list[float], high: list[float]) -> Footprint:
     box = (low[0], low[1], high[0], high[1])
     return Footprint(box if all(map(math.isfinite, box)) else None, _known(high[2]))
-
-
-def measured(head: Head, data: Data) -> Head:
-    """`head`, with its footprint."""
-    return replace(head, footprint=footprint(data, head.end))
 
 
 def _head(data: Data, end: int, state: State) -> Head:

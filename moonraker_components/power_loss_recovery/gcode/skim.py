@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from .ambient import Ambient, name_of, parse
 from .backward import STEP, last_word
@@ -26,9 +27,12 @@ from .text import MAX_LINE, WINDOW, Data, windows
 
 # mm.  An MMU takes filament back by 100 to 200 mm when it changes it.
 FURTHEST_RETRACTION = 500.0
+# Of an arc that lays plastic no more than that it is one, of another nothing.
 _LINES = re.compile(
-    rb"\n(?!G[0-3] )(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))([^\r\n][^\n]*)"
+    rb"\n(?!G[01] )(?!G[23] [^Ee\n]*\n)(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))"
+    rb"(G[23] |[^\r\n][^\n]*)"
 )
+_ARCS = (b"G2 ", b"G3 ")
 _PLACEHOLDER = b"PLR_RESUME"
 # Where the head is matters to these.
 _NEED_PLACE = frozenset(
@@ -38,7 +42,7 @@ _MODES = frozenset("ACTIVATE_EXTRUDER G17 G18 G19 G20 G90 M82 M83".split())
 _TOOL_OR_AXIS = ("T", "X", "Y", "Z", "I", "J")
 # Only the last of each matters, whatever stands between.
 _LAST_WINS = frozenset(
-    "EXCLUDE_OBJECT_END EXCLUDE_OBJECT_START G10 G11 G92 M106 M107 M117 M140 M190 M204"
+    "EXCLUDE_OBJECT_END EXCLUDE_OBJECT_START G10 G11 G92 M106 M107 M117 M204"
     " M205 M73 M900 SET_FAN_SPEED SET_GCODE_VARIABLE SET_PIN SET_PRESSURE_ADVANCE"
     " SET_RETRACTION SET_VELOCITY_LIMIT".split()
 )
@@ -87,7 +91,7 @@ def read(data: Data, end: int, window: int = WINDOW) -> State:
 
 
 class Skimmer:
-    """One pass over a file; extent.py looks over its shoulder."""
+    """A way through a file, from its start; extent.py looks over its shoulder."""
 
     def __init__(self, data: Data, window: int) -> None:
         self.data, self._window = data, window
@@ -95,38 +99,53 @@ class Skimmer:
         self.known = Known(0, Motion(), math.nan, None)
         # Starts of the pieces skimmed since then, with modes and frame there
         self.trail: list[tuple[int, Motion]] = []
+        # Of the piece that was skimmed last: whether modes do, but for the tool, and
+        # whether it has arcs
+        self.modes_changed = self.arcs = False
         self._modes: Motion | None = None
+        self._end = 0
 
     def read(self, end: int) -> State:
-        state = self.state
-        begin = 0
-        for start, piece in windows(self.data, 0, end, min(STEP, self._window)):
-            self.read_piece(start, piece)
-            begin = start + len(piece)
-            if state.motion.printing:
+        """The state at `end`."""
+        self.go_on(end)
+        if self.state.motion.unsure or self.state.motion.missed:
+            self.state = read(self.data, end, self._window)
+            self._note(end)
+        return self.state
+
+    def go_on(self, end: int) -> None:
+        """From where it is to `end`."""
+        step = min(STEP, self._window)
+        for start, piece in windows(self.data, self._end, end, step):
+            if self.state.motion.printing:
                 break
-        for start, piece in windows(self.data, begin, end, self._window):
+            self.read_piece(start, piece)
+            self._end = start + len(piece)
+        for start, piece in windows(self.data, self._end, end, self._window):
             if not self.skim(start, piece):
                 self.read_piece(start, piece)
+        self._end = end
         if self.trail:
             self._settle(end)
-        if state.motion.unsure or state.motion.missed:
-            return read(self.data, end, self._window)
-        return state
 
     def read_piece(self, start: int, piece: bytes) -> None:
         state = self.state
         if self.trail:
             self._settle(start)
-        self._modes = None
         layers = state.ambient.layers
         first, last = run(piece, start, state.motion, layers, state.ambient)
         state.markers = markers_in(piece, start, state.markers)
         state.first = first if state.first is None else state.first
         state.last = last or state.last
-        self.known = Known(
-            start + len(piece), state.motion.copy(), layers.printed_z, state.last
-        )
+        self._note(start + len(piece))
+
+    def _note(self, offset: int) -> None:
+        """There, nothing is in doubt."""
+        state = self.state
+        printed_z = state.ambient.layers.printed_z
+        self.known = Known(offset, state.motion.copy(), printed_z, state.last)
+        self.trail.clear()
+        self._modes = None
 
     def skim(self, start: int, piece: bytes) -> bool:
         """False when the piece has to be read."""
@@ -136,46 +155,36 @@ class Skimmer:
         # The pattern wants the newline before a line.
         lines = _LINES.findall(b"\n" + piece[: piece.find(b"\n")])
         lines += _LINES.findall(piece)
-        # Each once, in the order in which they come last
-        once = list(dict.fromkeys(reversed(lines)))[::-1]
-        in_turn: set[bytes] = set()
-        any_time: list[bytes] = []
-        modes: set[bytes] = set()
+        if any(_PLACEHOLDER in line for line in lines):
+            state.markers = markers_in(piece, start, state.markers)
         try:
-            for line in once:
-                if line.startswith(b";"):
-                    if _PLACEHOLDER in line:
-                        state.markers = markers_in(piece, start, state.markers)
-                    in_turn.add(line)
-                    continue
-                if len(line) > MAX_LINE:
-                    return False
-                name = name_of(line)
-                if name in _NEED_PLACE or (name == "G92" and _frames(parse(line))):
-                    return False
-                if name in _MODES or name.startswith(_TOOL_OR_AXIS):
-                    modes.add(line)
-                if name in _LAST_WINS:
-                    any_time.append(line)
-                else:
-                    in_turn.add(line)
+            sorts = _sorts(lines)
+            if sorts is None:
+                return False
             if self._modes is None:
                 self._modes = state.motion.copy()
             # Thousands of pieces share one: nothing changes it.
             self.trail.append((start, self._modes))
-            if modes:
-                self._modes = None
-            for line in any_time:
-                state.ambient.apply(line)
-            for line in lines if in_turn else ():
-                if line in in_turn:
-                    state.ambient.apply(line)
-                    if line in modes:
-                        state.motion.command(line)
+            self._apply(lines, sorts)
         except LexError as error:
             at = (b"\n" + piece).find(b"\n" + error.line)
             raise ScanError(f"at offset {start + at}: {error}") from error
         return True
+
+    def _apply(self, lines: list[bytes], sorts: _Sorts) -> None:
+        motion, ambient = self.state.motion, self.state.ambient
+        self.arcs, self.modes_changed = sorts.arcs, False
+        if sorts.modes:
+            self._modes = None
+        for line in sorts.any_time:
+            ambient.apply(line)
+        for line in lines if sorts.in_turn else ():
+            if line in sorts.in_turn:
+                ambient.apply(line)
+                if line in sorts.modes:
+                    before = motion.modes()
+                    motion.command(line)
+                    self.modes_changed |= motion.modes() != before
 
     def _settle(self, end: int) -> None:
         """Find what the moves of the trail have left behind at its end."""
@@ -200,9 +209,7 @@ class Skimmer:
                 break
         self.state.motion, self.state.last = motion, tail.last
         self.state.ambient.layers.printed_z = layers.printed_z
-        self.known = Known(end, motion.copy(), layers.printed_z, tail.last)
-        self.trail.clear()
-        self._modes = None
+        self._note(end)
 
     def seeded(self, offset: int, motion: Motion, known: Known) -> Motion:
         """`motion`, at a place of the trail that begins at `known`, with where the
@@ -218,6 +225,37 @@ class Skimmer:
         made.forget_tools(FURTHEST_RETRACTION)
         made.position, made.feedrate = [x, y, z, math.nan], f
         return made
+
+
+class _Sorts(NamedTuple):
+    """Lines of a piece: whose order matters, of which some set modes or a tool, and of
+    which only the last of its kind counts; arcs: whether it has any."""
+
+    in_turn: set[bytes]
+    modes: set[bytes]
+    any_time: list[bytes]
+    arcs: bool
+
+
+def _sorts(lines: list[bytes]) -> _Sorts | None:
+    """None when the piece has to be read."""
+    found = _Sorts(set(), set(), [], any(arc in lines for arc in _ARCS))
+    # Each once, in the order in which they come last
+    for line in reversed(dict.fromkeys(reversed(lines))):
+        if line in _ARCS:
+            continue
+        if len(line) > MAX_LINE:
+            return None
+        name = name_of(line) if line[:1] != b";" else ""
+        if name in _NEED_PLACE or (name == "G92" and _frames(parse(line))):
+            return None
+        if name in _MODES or name.startswith(_TOOL_OR_AXIS):
+            found.modes.add(line)
+        if name in _LAST_WINS:
+            found.any_time.append(line)
+        else:
+            found.in_turn.add(line)
+    return found
 
 
 def _frames(command: Command) -> bool:

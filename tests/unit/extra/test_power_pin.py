@@ -34,7 +34,9 @@ class Klippy:
         self.connected = True
         self.ran: list[str] = []
         self.said: list[str] = []
-        marks = SimpleNamespace(get_status=lambda eventtime: {"at": eventtime})
+        marks = SimpleNamespace(
+            get_status=lambda eventtime: {"at": eventtime}, complete=lambda mark: mark
+        )
         self.power = power_pin.PowerPin(self, marks)
         self.ready()
 

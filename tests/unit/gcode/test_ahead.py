@@ -1,21 +1,27 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""What is still to come after a point, and how high the print before it stands."""
+"""What is still to come after a point, without reading every move of it."""
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from moonraker_components.power_loss_recovery.gcode.ahead import (
-    Reach,
-    highest_z,
-    reach,
-)
-from moonraker_components.power_loss_recovery.gcode.scan import footprint
+from moonraker_components.power_loss_recovery.gcode.ahead import Reach, rest
+from moonraker_components.power_loss_recovery.gcode.errors import ScanError
+from moonraker_components.power_loss_recovery.gcode.extent import Extent
+from moonraker_components.power_loss_recovery.gcode.layers import Layers
+from moonraker_components.power_loss_recovery.gcode.modal import Motion
+from moonraker_components.power_loss_recovery.gcode.moves import run
+from moonraker_components.power_loss_recovery.gcode.scan import footprint, scan
+from tests.unit.gcode.random_print import random_print
+from tests.unit.gcode.test_extent import FILES
+from tests.unit.gcode.test_skim import FILL, LINES, START
 
-FILES = sorted((Path(__file__).resolve().parents[2] / "data").glob("ps250_*.gcode"))
 GCODE = b"""M83
 G1 X10 Y10 Z.2 F600
 G1 X20 E1
@@ -26,6 +32,25 @@ G1 Z40 ; Z99
 ; G1 Z77
 M84
 """
+
+
+def reach(data: bytes, start: int, window: int = 1 << 18) -> Reach | None:
+    extent = Extent(data, window)
+    extent.read(start)
+    extent.finish()
+    return rest(extent)
+
+
+def reach_exactly(data: bytes, start: int) -> Reach | None:
+    """From every move of the file."""
+    motion, layers = Motion(), Layers()
+    run(data[:start], 0, motion, layers)
+    motion.low, motion.high = [math.inf] * 3, [-math.inf] * 3
+    if run(data[start:], start, motion, layers)[0] is None:
+        return None
+    (x, y, _), (x_max, y_max, top_z) = motion.low, motion.high
+    gx, gy, gz = motion.frame
+    return Reach((x + gx, y + gy, x_max + gx, y_max + gy), top_z + gz)
 
 
 def starts(data: bytes) -> list[int]:
@@ -44,27 +69,68 @@ def test_the_reach_is_that_of_the_rest_only() -> None:
     assert reach(data + rest, len(data)) == Reach((1.0, 2.0, 101.0, 30.0), 0.4)
 
 
-def test_the_highest_z_is_of_commands_only() -> None:
-    assert highest_z(GCODE, len(GCODE)) == 40.0
-    assert highest_z(GCODE, GCODE.index(b"G1 Z40")) == 0.4
-    assert highest_z(b"M84\n", 4) is None
-    odd = b"g1 x1 z 7.5\n; thumbnail\n; aZ9\n"
-    assert highest_z(odd, len(odd)) == 7.5
-
-
-@pytest.mark.parametrize(
-    "line", [b"G91\n", b"g91\n", b"G92 X1 Z0\n", b"SET_GCODE_OFFSET Z=1\n"]
-)
-def test_after_a_shift_the_words_do_not_tell(line: bytes) -> None:
-    data = GCODE + line + b"G1 Z1\n"
-    assert highest_z(data, len(data)) is None
-    unharmed = GCODE + b"; " + line + b"G92 E0\nG90\n"
-    assert highest_z(unharmed, len(unharmed)) == 40.0
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
-def test_it_is_never_below_what_is_printed(path: Path) -> None:
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_real_files_reach_as_far_as_when_every_move_is_read(path: Path) -> None:
     data = path.read_bytes()
-    for end in random.Random(4).sample(starts(data), 5):
-        top, bound = footprint(data, end).top_z, highest_z(data, end)
-        assert top is None or (bound is not None and bound >= top)
+    source = random.Random(path.name)
+    for start in source.sample(starts(data), 2):
+        try:
+            wanted = reach_exactly(data, start)
+        except ScanError:
+            continue
+        assert reach(data, start, source.choice([512, 4096, 65536])) == wanted
+
+
+def assert_reaches(found: Reach | None, wanted: Reach | None) -> None:
+    if wanted is None:
+        return
+    if found is None:
+        assert not any(map(math.isfinite, (*wanted.box, wanted.top_z)))
+        return
+    for have, want in zip(found.box[:2], wanted.box[:2], strict=True):
+        assert not have > want
+    for have, want in zip(
+        (*found.box[2:], found.top_z), (*wanted.box[2:], wanted.top_z), strict=True
+    ):
+        assert not have < want
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(LINES), max_size=60),
+    st.lists(st.sampled_from(LINES), max_size=60),
+    st.sampled_from([32, 99]),
+)
+def test_the_rest_of_any_mixture_is_found_no_smaller(
+    before: list[str], after: list[str], window: int
+) -> None:
+    data = START + "".join(line + "\n" for line in before).encode()
+    start = len(data)
+    data += FILL[:600] + "".join(line + "\n" for line in after).encode()
+    try:
+        wanted = reach_exactly(data, start)
+        found = reach(data, start, window)
+    except ScanError:
+        return
+    assert_reaches(found, wanted)
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_the_rest_of_a_print_that_goes_astray_is_found_no_smaller(seed: int) -> None:
+    source = random.Random(seed)
+    data = random_print(source, source.randrange(200, 2000))
+    start = source.choice(starts(data))
+    window = source.choice([1024, 4096, 16384, 60000])
+    assert_reaches(reach(data, start, window), reach_exactly(data, start))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_height_alone_is_that_of_the_footprint(path: Path) -> None:
+    data = path.read_bytes()
+    for end in random.Random(4).sample(starts(data), 3):
+        try:
+            wanted = footprint(data, end).top_z
+        except ScanError:
+            continue
+        head = scan(data, end, Extent(data, 4096, flat=False))
+        assert head.top_z == wanted and head.printed_box is None

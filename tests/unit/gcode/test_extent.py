@@ -20,6 +20,7 @@ from moonraker_components.power_loss_recovery.gcode.scan import (
     footprint,
     footprint_exactly,
 )
+from tests.unit.gcode.random_print import random_print
 from tests.unit.gcode.test_skim import CORPUS, DATA, FILL, LINES, START
 
 FILES = sorted([*DATA.glob("*.gcode"), *CORPUS.rglob("*.gcode")])
@@ -91,6 +92,17 @@ def test_an_end_outside_belongs_to_the_path_that_starts_there() -> None:
         assert quick(data, len(data), window) == footprint_exactly(data, len(data))
 
 
+@pytest.mark.parametrize("between", [b"", b"; for long\n" * 300, b"M106 S9\n" * 999])
+def test_a_path_may_begin_outside_long_after_the_head_went_there(
+    between: bytes,
+) -> None:
+    data = START + FILL * 3 + b"G1 X77 Y88\n" + between + b"G1 X15 Y10 E1\n" + FILL * 3
+    wanted = footprint_exactly(data, len(data))
+    assert wanted.printed_box == (1.0, 1.0, 77.0, 88.0)
+    for window in (1024, 4096, 65536):
+        assert quick(data, len(data), window) == wanted
+
+
 def test_a_frame_that_is_unknown_stays_so() -> None:
     data = b"M83\nG92 X0\nG1 X5 Y1 Z1 E1\n" + FILL * 5 + b"G92 X9\n" + FILL
     assert quick(data, len(data), 512).printed_box is None
@@ -113,3 +125,38 @@ def test_most_of_a_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     data = START + FILL + hops
     assert quick(data, len(data), 4096).top_z == 19.8
     assert sum(read) < len(data) / 10
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        b"G17\nG3 Z%.1f I3 J3 P1\nTIMELAPSE_TAKE_FRAME\nG1 Z%.1f\n",  # a hop of Orca
+        b"G1 X-90 Y-90 Z%.1f F9000\nM106 S9\nG1 X15 Y10\nG1 Z%.1f\n",  # to park
+        b"G1 Z%.1f\nG1 X9\nG1 Z%.1f\nG3 X15 Y10 I1 J1 E1\n",  # an arc inside
+    ],
+)
+def test_hops_parking_and_arcs_inside_cost_little(
+    between: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    run = extent_module.run
+
+    def counting(piece: bytes, *rest: Any) -> Any:
+        read.append(len(piece))
+        return run(piece, *rest)
+
+    monkeypatch.setattr(extent_module, "run", counting)
+    data = START + b"G1 X5 Y-20 E1\nG1 X30 Y30 E1\nG1 X1 Y1 E1\n" + FILL
+    for z in range(5, 100):
+        data += between % (z / 5 + 0.4, z / 5) + FILL * 3
+    found = quick(data, len(data), 16384)
+    assert found == Footprint((1.0, -20.0, 30.0, 30.0), 19.8)
+    assert sum(read) < len(data) / 5
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_print_that_goes_astray_is_measured_no_smaller(seed: int) -> None:
+    source = random.Random(seed)
+    data = random_print(source, source.randrange(200, 2000))
+    window = source.choice([1024, 4096, 16384, 60000])
+    assert_contains(quick(data, len(data), window), footprint_exactly(data, len(data)))

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moonraker_components.power_loss_recovery.gcode.errors import GcodeError
+from moonraker_components.power_loss_recovery.gcode.extent import Extent
 from moonraker_components.power_loss_recovery.gcode.scan import (
     Head,
     Point4,
     ScanError,
-    measured,
     scan,
 )
 from tests.unit.gcode.interpreter import Interpreter
@@ -32,7 +32,7 @@ NO_PRINTS = ("cam_", "adversarial_")
 
 def state(text: str) -> Head:
     data = text.encode()
-    return measured(scan(data, len(data)), data)
+    return scan(data, len(data), Extent(data))
 
 
 def line_starts(data: bytes, count: int, seed: int) -> list[int]:
@@ -70,7 +70,7 @@ def test_state_at_sixty_cuts_is_that_of_an_independent_interpreter(path: Path) -
     offsets = line_starts(data, 60, seed=2026)
     expected = Interpreter().run(data, offsets)
     for offset in offsets:
-        head = measured(scan(data, offset), data)
+        head = scan(data, offset, Extent(data))
         assert_same(head, expected[offset])
 
 
@@ -87,12 +87,12 @@ def test_state_in_real_slicer_files(path: Path | None) -> None:
     offsets = line_starts(data, 8, seed=len(data))
     expected = Interpreter().run(data, offsets)
     for offset in offsets:
-        head = measured(scan(data, offset), data)
+        head = scan(data, offset, Extent(data))
         assert_same(head, expected[offset])
 
 
 def test_an_empty_head_knows_nothing_and_assumes_klippers_modes() -> None:
-    head = measured(scan(b"G1 X1\n", 0), b"G1 X1\n")
+    head = scan(b"G1 X1\n", 0, Extent(b"G1 X1\n"))
     assert head.position == Point4(None, None, None, None)
     assert head.absolute_coordinates and head.absolute_extrude
     assert not head.coordinates_stated and not head.extrude_stated
@@ -350,4 +350,4 @@ def test_nobody_travels_by_a_head_whose_footprint_is_not_measured() -> None:
     for name in ("top_z", "printed_box"):
         with pytest.raises(GcodeError, match="not measured"):
             getattr(head, name)
-    assert measured(head, data).top_z == 1.0
+    assert scan(data, len(data), Extent(data)).top_z == 1.0

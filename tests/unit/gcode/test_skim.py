@@ -106,6 +106,8 @@ def test_both_ways_agree_on_real_files(
         b"G1 E-3\nT1\nG1 X1 E9\nG1 E-2\nT0\n",
         b"G1 E-3\nACTIVATE_EXTRUDER EXTRUDER=extruder1\nM104 S5\n",
         b"T2\nM104 S200\nT3\nM104 S200\nM106 P1 S9\nM107\nM106 S1\n",
+        b"TURN_OFF_HEATERS\nM140 S60\n",
+        b"SET_HEATER_TEMPERATURE HEATER=heater_bed TARGET=70\nM190 S60\n",
         b"M82\nG92 E0\nG1 X1 E5\nG1 X2 E3\n",
         b"G18\nG2 X1 Z4 I1\nG17\nG3 X50 Y50 I3 J3 E9 F77\n",
         b";LAYER:7\n;LAYER_CHANGE\n;LAYER_CHANGE\n",
