@@ -50,7 +50,7 @@ export class Place {
       : ` (layer ${record.layer})`}, Z ${record.z.toFixed(2)} mm`);
     text("drawing-text", "The file is being read.");
     this.paint();
-    this.plan();
+    this.showPlan();
     try {
       const [layer, found] = await Promise.all([
         get("server/plr/layer"), get("server/plr/points"),
@@ -60,6 +60,8 @@ export class Place {
     } catch (error) {
       this.refused(error, key);
     }
+    // Last: it has most of the file read, and would slow the drawing down.
+    this.plan();
   }
 
   /** What is drawn stays; the next begin() asks anew. */
@@ -86,7 +88,6 @@ export class Place {
     show("place", points.length > 0);
     this.label();
     this.look();
-    this.plan();
     this.changed();
   }
 
