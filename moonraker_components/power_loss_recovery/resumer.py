@@ -17,6 +17,7 @@ from . import answers, elsewhere, files, plan, recovery, sequence
 from .gcode.errors import GcodeError
 from .journal import JournalError
 from .lineage import Pending
+from .purge import Strip
 from .read_once import ReadOnce
 from .record import Phases
 from .steps import Step
@@ -33,7 +34,14 @@ EXPECTED = (
 
 def _outline(made: plan.Plan) -> plan.Outline:
     titles = tuple(step.title for step in made.steps)
-    return plan.Outline(made.steps[0], titles, made.warnings, made.z)
+    return plan.Outline(made.steps[0], titles, made.warnings, made.z, made.strip)
+
+
+def _purge(strip: Strip | None) -> answers.Purge | None:
+    if strip is None:
+        return None
+    return {"x": strip.x, "y": strip.y, "end_x": strip.end_x, "end_y": strip.end_y,
+            "on_bed": strip.on_bed}  # fmt: skip
 
 
 class Resumer:
@@ -103,10 +111,14 @@ class Resumer:
         self.component.attendant.discarded()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """One resume or discard at a time."""
+    def alone(self, looking: bool = False) -> Iterator[None]:
+        """One resume or discard at a time.  looking: nothing is changed, so that
+        nobody has to wait for it."""
         if self.busy or self.task is not None:
             raise self.server.error("A resume or discard is already under way", 409)
+        if looking:
+            yield
+            return
         self.busy = True
         try:
             yield
@@ -142,7 +154,7 @@ class Resumer:
         or a place, which has to be found in the file first.
         """
         loop = asyncio.get_running_loop()
-        with self.alone():
+        with self.alone(looking=dry_run):
             pending = self._pending()
             try:
                 ready = await recovery.check(
@@ -174,6 +186,7 @@ class Resumer:
             "steps": list(outline.titles),
             "warnings": list(outline.warnings),
             "z": dict(outline.z),
+            "purge": _purge(outline.strip),
             "dry_run": dry_run,
         }
 

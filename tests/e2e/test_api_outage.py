@@ -126,7 +126,7 @@ def test_before_and_while_it_prints(bench: Bench) -> None:
     bench.printer.print_file(bench.part)
     bench.printer.wait("a save", lambda: bench.ask("status")["record"], 120)
     assert bench.state() == "printing"
-    for name in ("points", "resume"):
+    for name in ("points", "layer", "resume"):
         with pytest.raises(PrinterError, match="409: A print is running"):
             bench.ask(name)
     assert bench.ask("history") == {"outages": []}
@@ -147,6 +147,9 @@ def test_after_the_cut_it_says_what_was_interrupted(bench: Bench) -> None:
     assert record["bed"] == 50.0 and record["bed_now"] > 15.0
     points = bench.ask("points")
     assert [point["layer"] for point in points["points"]] == [1, 2, 3, 4]
+    layer = bench.ask("layer")
+    assert layer["printed"] and layer["rest"] and layer["whole"]
+    assert layer["seam"] == layer["rest"][0][:2]
     assert points["saved"] == record["file_position"]
     (waiting,) = bench.ask("history")["outages"]
     assert waiting["ended"] == "" and waiting["z"] == record["z"]
