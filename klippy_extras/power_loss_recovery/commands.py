@@ -14,6 +14,9 @@ REMOTE_COMMANDS = {
     'PLR_SAVE_PRINT_STATE_WITH_LAYER':
         "Save the state of the print at a layer change: LAYER= LAYER_HEIGHT=",
     'PLR_QUERY_SAVED_STATE': "Show what is saved and what can be resumed",
+    'PLR_CHECK': "Look for what would spoil a resume on this machine",
+    'PLR_TEST_RESUME':
+        "Rehearse a resume of the last print, without heat and without plastic",
     'PLR_RESET_PRINT_DATA': "Forget the interrupted print",
     'PLR_RESUME_PRINT':
         "Resume the print that was interrupted [LAYER=|Z=|POSITION=]",

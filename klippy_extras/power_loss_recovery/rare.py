@@ -18,8 +18,8 @@ SENSORS = ('filament_switch_sensor', 'filament_motion_sensor')
 MAX_MESH_POINTS = 2500
 CARRIAGES = '_plr'
 # What says which current a driver has
-CURRENT_REGISTERS = ('ihold_irun', 'globalscaler', 'chopconf', 'sgcsconf',
-                     'drvconf')
+CURRENT_REGISTERS = ('IHOLD_IRUN', 'GLOBALSCALER', 'CHOPCONF', 'SGCSCONF',
+                     'DRVCONF', 'DRV_CONF')
 # On all trees, then those of Kalico
 RETRACTION = ('retract_length', 'retract_speed', 'unretract_extra_length',
               'unretract_speed', 'z_hop_height')

@@ -56,7 +56,11 @@ class ZHoming:
                     "power_loss_recovery: %s: %s is also %s. A Z+ switch needs"
                     " a pin of its own." % (option, pin, other))
             others[bare_pin(pin)] = option
-            self.motors.endstops.append((ppins.setup_pin('endstop', pin), name))
+            endstop = ppins.setup_pin('endstop', pin)
+            self.motors.endstops.append((endstop, name))
+            # QUERY_ENDSTOPS shows it, so an owner can try it by hand
+            query_endstops = self.printer.load_object(config, 'query_endstops')
+            query_endstops.register_endstop(endstop, 'z_plus ' + name)
     def _pins_of_others(self, config):
         pins = {}
         for section in config.get_prefix_sections(''):

@@ -133,15 +133,26 @@ class Status(Waiting):
     last_errors: list[Error]
 
 
+class Purge(TypedDict):
+    """Where the nozzle will be purged, mm.  on_bed: False if in the air."""
+
+    x: float
+    y: float
+    end_x: float
+    end_y: float
+    on_bed: bool
+
+
 class Resume(TypedDict):
     """steps: titles, in order.  z: "measured"; "estimate" and "bound" in mm, where the
     nozzle is believed to stand and how wrong that can be (None: nobody knows), and
     "apart", as in rotor.Rest.  warnings may be fewer than a dry run's: the file is
-    read while the machine heats."""
+    read while the machine heats.  purge: likewise, None until it is read."""
 
     steps: list[str]
     warnings: list[str]
     z: dict[str, Any]
+    purge: Purge | None
     dry_run: bool
 
 
@@ -160,6 +171,24 @@ class Points(TypedDict):
     file: str
     saved: int
     points: list[Point]
+
+
+class Layer(TypedDict):
+    """As plastic is laid, mm, where the motors are; each path is x, y, x, y...
+
+    printed: what comes before the saved place, rest: what comes after it.  begin: of
+    the layer.  seam: where the saved place is, if it is in this layer.  whole: False
+    if something is left out.
+    """
+
+    layer: int
+    z: float | None
+    file_position: int
+    printed: list[list[float]]
+    rest: list[list[float]]
+    begin: list[float] | None
+    seam: list[float] | None
+    whole: bool
 
 
 class Outage(TypedDict):
@@ -192,3 +221,29 @@ class Outage(TypedDict):
 
 class History(TypedDict):
     outages: list[Outage]
+
+
+class Finding(TypedDict):
+    """state: "good", "doubt" (worth a look), "bad" (a resume will fail, or worse) or
+    "unknown" (could not be looked at).  mend: what to do, empty if all is well."""
+
+    name: str
+    state: str
+    found: str
+    mend: str
+
+
+class Check(TypedDict):
+    """ok: nothing is bad.  findings: the gravest first."""
+
+    ok: bool
+    summary: str
+    findings: list[Finding]
+
+
+class Rehearsal(TypedDict):
+    """steps: titles of those that will be run; warnings: of the whole plan."""
+
+    file: str
+    steps: list[str]
+    warnings: list[str]

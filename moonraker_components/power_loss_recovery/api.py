@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import RequestType
 
-from . import answers, files, strict_http
+from . import answers, files, page_server, strict_http
 from .endpoints import ENDPOINTS, BadRequest, Endpoint
+from .layer_view import LayerView
 
 if TYPE_CHECKING:
     from moonraker.common import WebRequest
@@ -23,11 +24,13 @@ class Api:
     def __init__(self, component: PowerLossRecovery) -> None:
         self.component = component
         self.server = server = component.server
+        self.layers = LayerView(component)
         for endpoint in ENDPOINTS:
             server.register_endpoint(
                 endpoint.path, RequestType[endpoint.method], self._handler(endpoint)
             )
             strict_http.install(server, endpoint.path)
+        page_server.install(server)
         server.register_remote_method(
             "plr_calibrated", component.calibration.klippy_calibrated
         )
@@ -52,8 +55,16 @@ class Api:
     async def _points(self) -> answers.Points:
         return await self.component.resumer.points()
 
+    async def _layer(
+        self, layer: int | None = None, position: int | None = None
+    ) -> answers.Layer:
+        return await self.layers.get(layer, position)
+
     async def _history(self, limit: int = 50) -> answers.History:
         return {"outages": self.component.outages.list.newest(limit)}
+
+    async def _check(self) -> answers.Check:
+        return await self.component.checker.check()
 
     async def _resume(
         self,
@@ -64,6 +75,9 @@ class Api:
         return await self.component.resumer.resume(
             dry_run, files.Place(**place) if place else None, z_strategy
         )
+
+    async def _rehearse(self) -> answers.Rehearsal:
+        return await self.component.rehearsal.start()
 
     async def _cancel(self) -> answers.Status:
         if not self.component.attendant.auto.stop_asked():

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from . import files, offline, plan
+from . import doctor_cli, files, offline, plan
 from .gcode.errors import GcodeError
 from .journal import JournalError, Kind, Slot, newest, read_slots
 from .journal_format import whole_jobs
@@ -20,7 +20,8 @@ from .record import Job, from_payloads
 
 FAILED = 2
 EXPECTED = (
-    GcodeError, JournalError, RecordError, files.FileProblem, plan.Refusal, OSError
+    GcodeError, JournalError, RecordError, files.FileProblem, plan.Refusal, OSError,
+    doctor_cli.Problem,
 )  # fmt: skip
 ABOUT = """\
 Make the file that continues a print, without a printer and without Moonraker.
@@ -28,6 +29,11 @@ Make the file that continues a print, without a printer and without Moonraker.
   plr points part.gcode                    where a print can go on
   plr resume-file part.gcode --layer 42    the rest of it, from layer 42 on
   plr journal ~/printer_data/plr/journal   what is saved of an interrupted print
+
+And about this printer, whether it runs or not:
+
+  plr doctor                               look for what would spoil a resume
+  plr bundle                               collect what a bug report needs
 """
 RESUME_FILE = """\
 Write the file that continues FILE from a byte, a layer or a height on.
@@ -48,10 +54,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 2 with one line on stderr that says why."""
-    asked = _parser().parse_args(arguments)
+    """The exit status: 0, or 2 with one line on stderr that says why; 1 if the doctor
+    has found something to mend."""
+    asked, status = _parser().parse_args(arguments), 0
     try:
-        asked.run(asked)
+        status = asked.run(asked) or 0
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever reads has seen enough; the interpreter must not complain at its end.
@@ -59,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EXPECTED as e:
         sys.stderr.write(f"plr: {_said(e)}\n")
         return FAILED
-    return 0
+    return status
 
 
 def _said(error: Exception) -> str:
@@ -110,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     journal = commands.add_parser("journal", help="list what a journal holds")
     journal.add_argument("file", type=Path, metavar="PATH")
     journal.set_defaults(run=_journal)
+    doctor_cli.add(commands)
     return parser
 
 

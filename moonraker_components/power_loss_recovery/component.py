@@ -22,6 +22,7 @@ from . import answers, interruption, journal_place, overview, prompts, reading, 
 from .api import Api
 from .attendant import RUNNING, Attendant
 from .calibration_keeper import CalibrationKeeper
+from .checker import Checker
 from .console import Console
 from .endpoints import NOTIFICATIONS
 from .journal import Journal
@@ -29,6 +30,7 @@ from .kept import Kept
 from .mesh_keeper import MeshKeeper
 from .outage_keeper import OutageKeeper
 from .preparing import Preparing
+from .rehearsal import Rehearsal
 from .resumer import Resumer
 from .settings import Settings
 from .tracker import Tracker
@@ -97,6 +99,8 @@ class PowerLossRecovery:
         self.subscription = SUBSCRIPTION
         self._doubted = float("-inf")
         self._register()
+        self.checker = Checker(self, data)
+        self.rehearsal = Rehearsal(self)
         self.api = Api(self)
         self.console = Console(self)
         self.mesh = MeshKeeper(self, NAMESPACE)

@@ -58,6 +58,14 @@ class Console:
             elif command == "PLR_STOP_AUTO_RESUME":
                 if not self.component.attendant.auto.stop_asked():
                     answer = "Nothing is about to be resumed by itself."
+            elif command == "PLR_CHECK":
+                await self.component.checker.tell()
+            elif command == "PLR_TEST_RESUME":
+                told = await self.component.rehearsal.start()
+                answer = (
+                    f"Rehearsing a resume of {told['file']} from its middle, without"
+                    f" heat and without plastic: {len(told['steps'])} steps."
+                )
             elif command == "PLR_QUERY_SAVED_STATE":
                 answer = prompts.saved_state(self.component.status())
             else:

@@ -96,28 +96,52 @@ def sync(disk: Disk, fd: int, fixed: bool) -> None:
             raise
 
 
-def warning(path: str, mounts: str) -> str:
-    """What is wrong with a place for the journal, for a person; usually nothing.
+@dataclass(frozen=True)
+class Mount:
+    """kind: of file system, empty for a device of its own."""
 
-    mounts: as /proc/self/mountinfo gives it.
-    """
+    kind: str
+    source: str
+    options: frozenset[str]
+
+    @property
+    def volatile(self) -> str:
+        """What kind of memory it is; nothing for a disk."""
+        if self.kind in VOLATILE:
+            return self.kind
+        return "a RAM disk" if self.source.startswith(VOLATILE_DEVICES) else ""
+
+
+def mount_of(path: str, mounts: str) -> Mount:
+    """mounts: as /proc/self/mountinfo gives it."""
     path = os.path.realpath(path)
     kind = source = best = ""
+    options: frozenset[str] = frozenset()
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
-        point = left.split(" ")[4].encode().decode("unicode_escape")
+        fields = left.split(" ")
+        point = fields[4].encode().decode("unicode_escape")
         # Of two on the same folder the later one is seen.
         inside = path.startswith(point.rstrip("/") + "/") or path == point
         if inside and len(point) >= len(best):
             best = point
-            kind, source = right.split(" ")[:2]
+            kind, source, *rest = right.split(" ")
+            options = frozenset(",".join([fields[5], *rest]).split(","))
     if os.path.exists(path) and stat.S_ISBLK(os.stat(path).st_mode):
-        kind, source = "", path
-    if kind in VOLATILE or source.startswith(VOLATILE_DEVICES):
-        what = kind if kind in VOLATILE else "a RAM disk"
+        return Mount("", path, frozenset())
+    return Mount(kind, source, options)
+
+
+def warning(path: str, mounts: str) -> str:
+    """What is wrong with a place for the journal, for a person; usually nothing.
+
+    mounts: as of mount_of().
+    """
+    what = mount_of(path, mounts).volatile
+    if what:
         return (
-            f"The journal {path} is in memory ({what}): a power loss takes it along."
-            " Set journal_path in moonraker.conf to a place on a disk."
+            f"The journal {os.path.realpath(path)} is in memory ({what}): a power loss"
+            " takes it along. Set journal_path in moonraker.conf to a place on a disk."
         )
     return ""
 

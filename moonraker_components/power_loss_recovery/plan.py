@@ -39,16 +39,19 @@ class Plan:
     fraction: float
     warnings: tuple[str, ...]
     z: Mapping[str, Any]
+    strip: purge.Strip
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What is known of a plan before the file is read.  first: its first step."""
+    """What is known of a plan before the file is read.  first: its first step.
+    strip: where it purges, None as long as that is not known."""
 
     first: steps.Step
     titles: tuple[str, ...]
     warnings: tuple[str, ...]
     z: Mapping[str, Any]
+    strip: purge.Strip | None = None
 
 
 def make(
@@ -96,6 +99,7 @@ def make(
     return Plan(
         tuple(hooks.insert(todo, job, record, head, facts)),
         tuple(lines), first_line, begun.fraction, tuple(warnings), _z(facts, stands),
+        strip,
     )  # fmt: skip
 
 

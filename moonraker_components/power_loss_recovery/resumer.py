@@ -6,10 +6,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
@@ -17,6 +17,7 @@ from . import answers, elsewhere, files, plan, recovery, sequence
 from .gcode.errors import GcodeError
 from .journal import JournalError
 from .lineage import Pending
+from .purge import Strip
 from .read_once import ReadOnce
 from .record import Phases
 from .steps import Step
@@ -33,7 +34,14 @@ EXPECTED = (
 
 def _outline(made: plan.Plan) -> plan.Outline:
     titles = tuple(step.title for step in made.steps)
-    return plan.Outline(made.steps[0], titles, made.warnings, made.z)
+    return plan.Outline(made.steps[0], titles, made.warnings, made.z, made.strip)
+
+
+def _purge(strip: Strip | None) -> answers.Purge | None:
+    if strip is None:
+        return None
+    return {"x": strip.x, "y": strip.y, "end_x": strip.end_x, "end_y": strip.end_y,
+            "on_bed": strip.on_bed}  # fmt: skip
 
 
 class Resumer:
@@ -88,7 +96,7 @@ class Resumer:
             await asyncio.wait([self.task], timeout=timeout)
 
     async def discard(self) -> None:
-        with self._alone():
+        with self.alone():
             waiting = self.component.attendant.waiting
             if not waiting:
                 raise self.server.error("There is no interrupted print", 404)
@@ -103,15 +111,33 @@ class Resumer:
         self.component.attendant.discarded()
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One resume or discard at a time."""
+    def alone(self, looking: bool = False) -> Iterator[None]:
+        """One resume or discard at a time.  looking: nothing is changed, so that
+        nobody has to wait for it."""
         if self.busy or self.task is not None:
             raise self.server.error("A resume or discard is already under way", 409)
+        if looking:
+            yield
+            return
         self.busy = True
         try:
             yield
         finally:
             self.busy = False
+
+    def hold(
+        self, work: Coroutine[Any, Any, None],
+        ended: Callable[[asyncio.Task[None]], None],
+    ) -> None:  # fmt: skip
+        """As long as `work` runs, there is no other resume; cancel() stops it."""
+        self.ending = False
+        self.task = self.eventloop.create_task(work)
+        self.task.add_done_callback(self._released)
+        self.task.add_done_callback(ended)
+
+    def _released(self, task: asyncio.Task[None]) -> None:
+        self.task, self.ending = None, False
+        self.component.changed()
 
     # Resuming
 
@@ -128,7 +154,7 @@ class Resumer:
         or a place, which has to be found in the file first.
         """
         loop = asyncio.get_running_loop()
-        with self._alone():
+        with self.alone(looking=dry_run):
             pending = self._pending()
             try:
                 ready = await recovery.check(
@@ -160,6 +186,7 @@ class Resumer:
             "steps": list(outline.titles),
             "warnings": list(outline.warnings),
             "z": dict(outline.z),
+            "purge": _purge(outline.strip),
             "dry_run": dry_run,
         }
 

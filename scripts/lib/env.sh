@@ -104,20 +104,31 @@ plr_system() {  # python
         -o DPkg::Lock::Timeout=120 "${packages[@]}"
 }
 
-# For the file system of the tests' own: what it lacks makes tests skip, with the
+# What some tests want and nothing else does: without it they are skipped, with the
 # reason, so that nothing here may fail.
+plr_optional() {  # package...
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then return; fi
+    plr_say "installing system packages: $*"
+    printf '\n== install %s\n' "$*" >>"$PLR_LOG"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
+        --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"; } \
+        >>"$PLR_LOG" 2>&1 </dev/null ||
+        plr_say "$1 cannot be installed: the tests that need it are skipped"
+}
+
+# For the file system of the tests' own
 plr_fuse() {
-    if [ ! -e /dev/fuse ] || [ "$(id -u)" -ne 0 ] ||
-        ! command -v apt-get >/dev/null ||
-        command -v fusermount3 >/dev/null; then
+    if [ ! -e /dev/fuse ] || command -v fusermount3 >/dev/null; then return; fi
+    plr_optional fuse3
+}
+
+# For the tests of the recovery page
+plr_chromium() {
+    if command -v chromium-headless-shell >/dev/null ||
+        command -v chromium >/dev/null; then
         return
     fi
-    plr_say "installing system package: fuse3"
-    printf '\n== install fuse3\n' >>"$PLR_LOG"
-    { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y \
-        --no-install-recommends -o DPkg::Lock::Timeout=120 fuse3; } \
-        >>"$PLR_LOG" 2>&1 </dev/null ||
-        plr_say "fuse3 cannot be installed: the tests that need it are skipped"
+    plr_optional chromium-headless-shell fonts-dejavu-core
 }
 
 # "<hash of the files> <python version>": what an environment was made from.
@@ -218,6 +229,7 @@ plr_bootstrap() {
         python=$(plr_find_python)
         plr_system "$python"
         plr_fuse
+        plr_chromium
     fi
     case " ${todo[*]-} " in *" moonraker "*)
         plr_venv "$python" moonraker "$moonraker" ;;

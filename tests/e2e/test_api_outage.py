@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PART = parts.Part(size=20, layers=4)
 SEED = 33
+REPO = Path(__file__).resolve().parents[2]
 
 
 class Listener(threading.Thread):
@@ -80,6 +83,42 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         yield Bench(printer, part)
 
 
+# What belongs to the computer that the tests run on, and not to the printer
+HOST = ("journal", "clock", "gcodes")
+
+
+def test_the_doctor_finds_nothing_wrong_with_a_good_machine(bench: Bench) -> None:
+    def alarms(found: list[dict[str, str]]) -> list[dict[str, str]]:
+        return [f for f in found if f["state"] in ("bad", "doubt")
+                and f["name"] not in HOST]  # fmt: skip
+
+    inside = bench.ask("check")
+    assert alarms(inside["findings"]) == []
+    command = [sys.executable, str(REPO / "scripts" / "plr"), "doctor", "--json",
+               "--printer-data", str(bench.printer.data)]  # fmt: skip
+    outside = json.loads(subprocess.run(command, capture_output=True).stdout)
+    assert alarms(outside["findings"]) == []
+    for found in (inside, outside):
+        (live,) = [f for f in found["findings"] if f["name"] == "Z+ switches now"]
+        assert live["found"] == "All are open."
+    before = len(bench.printer.console())
+    bench.printer.gcode("PLR_CHECK")
+
+    def answered() -> bool:
+        lines = bench.printer.console()[before:]
+        return any(f"[  ok] {live['name']}: {live['found']}" in text for text in lines)
+
+    bench.printer.wait("PLR_CHECK", answered, 20)
+
+
+def test_the_doctor_sees_a_switch_that_is_not_plugged_in(bench: Bench) -> None:
+    bench.printer.machine("switch", pin="ZP2", kind="pressed")
+    found = bench.ask("check")
+    bench.printer.machine("switch", pin="ZP2")
+    (live,) = [f for f in found["findings"] if f["name"] == "Z+ switches now"]
+    assert live["state"] == "bad" and "stepper_z2" in live["found"] and live["mend"]
+
+
 def test_before_and_while_it_prints(bench: Bench) -> None:
     assert bench.state() == "idle" and bench.ask("history") == {"outages": []}
     with pytest.raises(PrinterError, match="404: There is no interrupted print"):
@@ -87,7 +126,7 @@ def test_before_and_while_it_prints(bench: Bench) -> None:
     bench.printer.print_file(bench.part)
     bench.printer.wait("a save", lambda: bench.ask("status")["record"], 120)
     assert bench.state() == "printing"
-    for name in ("points", "resume"):
+    for name in ("points", "layer", "resume"):
         with pytest.raises(PrinterError, match="409: A print is running"):
             bench.ask(name)
     assert bench.ask("history") == {"outages": []}
@@ -108,6 +147,9 @@ def test_after_the_cut_it_says_what_was_interrupted(bench: Bench) -> None:
     assert record["bed"] == 50.0 and record["bed_now"] > 15.0
     points = bench.ask("points")
     assert [point["layer"] for point in points["points"]] == [1, 2, 3, 4]
+    layer = bench.ask("layer")
+    assert layer["printed"] and layer["rest"] and layer["whole"]
+    assert layer["seam"] == layer["rest"][0][:2]
     assert points["saved"] == record["file_position"]
     (waiting,) = bench.ask("history")["outages"]
     assert waiting["ended"] == "" and waiting["z"] == record["z"]
@@ -189,3 +231,29 @@ def test_the_database_has_it_and_nobody_else_can_write_it(bench: Bench) -> None:
     assert value == bench.ask("history")["outages"]
     with pytest.raises(PrinterError, match="403"):
         bench.printer.post("/server/database/item", **kept, value=[])
+
+
+def test_a_resume_is_rehearsed_without_heat_and_without_plastic(bench: Bench) -> None:
+    bench.printer.gcode("TURN_OFF_HEATERS\nG28")
+    before = bench.printer.machine("state")
+    lowest = bench.printer.machine("range", since=before["clock"])
+    began = bench.ask("rehearse")
+    assert began["file"] == "part.gcode" and len(began["steps"]) >= 4
+    hottest = 0.0
+
+    def over() -> bool:
+        nonlocal hottest
+        heaters = bench.printer.objects("extruder", "heater_bed").values()
+        hottest = max(hottest, *(heater["target"] for heater in heaters))
+        return any("rehearsal" in line and ("went well" in line or "failed" in line)
+                   for line in bench.printer.console())  # fmt: skip
+
+    bench.printer.wait("the end of the rehearsal", over, 180)
+    assert any("The rehearsal went well" in line for line in bench.printer.console())
+    assert hottest == 0.0 and bench.state() == "idle"
+    after = bench.printer.machine("state")
+    assert after["e"] == before["e"] and after["nozzle"][2] > PART.layers * parts.LAYER
+    for motor, (low, _) in bench.printer.machine(
+        "range", since=before["clock"]
+    ).items():
+        assert low >= lowest[motor][0] - 0.01

@@ -67,6 +67,14 @@ def test_with_the_key_they_are_open(printer: VirtualPrinter) -> None:
     assert by_name["resume"] == 503 and by_name["cancel"] == 409
 
 
+def test_the_page_is_open_and_nothing_beside_it_is(printer: VirtualPrinter) -> None:
+    """A login cannot be asked for by a page that needs one."""
+    paths = ["", "page/main.js", "page/..%2fpage_server.py", "page/../api.py", "page/"]
+    asked = [Request("page", path, "GET", f"/server/plr/{path}") for path in paths]
+    codes = [answer.code for answer in over_http(printer.port, asked)]
+    assert codes[:2] == [200, 200] and set(codes[2:]) <= {401, 404}
+
+
 def test_over_the_websocket_they_are_closed_too(printer: VirtualPrinter) -> None:
     calls = [
         Request(e.name, "plain", rpc={"jsonrpc": "2.0", "method": e.rpc, "params": {}})

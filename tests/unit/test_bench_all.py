@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench import cpu, shutdown, stalls
+from tests.bench import cpu, page, shutdown, stalls
 from tests.virtual_printer.klippy_tree import REPO
 from tests.virtual_printer.stop_trial import Stopped
 
@@ -67,3 +67,10 @@ def test_a_stop_that_is_lost_or_wrong_is_a_miss() -> None:
     assert shutdown.missed("M112", [replace(good, problems=["no"])]) != []
     silent = replace(good, claimed=5.0, exact=False)
     assert shutdown.missed("board without power", [silent]) == []
+
+
+def test_a_page_that_takes_too_long_is_a_miss() -> None:
+    quick = page.Run(0.2, resume=0.3, drawn=1.9, steps=9.0, another=3.0, its_steps=9.0)
+    assert page.report([quick])
+    assert not page.report([quick, replace(quick, drawn=2.1)])
+    assert not page.report([quick, replace(quick, resume=2.1)])

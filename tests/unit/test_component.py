@@ -84,7 +84,8 @@ class FakeServer:
         self.stored[key] = value
 
     async def call_method(self, name: str, **arguments: Any) -> Any:
-        assert name == "server.history.list"
+        if name != "server.history.list":
+            raise ServerError(f"No method {name} available")
         return {"jobs": self.jobs}
 
     async def get_announcements(self, dismissed: bool) -> list[dict[str, Any]]:

@@ -50,6 +50,8 @@ class Component:
             resume_from=self._fail, auto=SimpleNamespace(stop_asked=lambda: False)
         )
         self.tell = self.told.append
+        self.checker = SimpleNamespace(tell=self._fail)
+        self.rehearsal = SimpleNamespace(start=self._rehearse)
         console.Console(self)  # type: ignore[arg-type]
         mesh_keeper.MeshKeeper(self, "plr")  # type: ignore[arg-type]
 
@@ -59,6 +61,9 @@ class Component:
     async def _resume(self, place: Place | None) -> None:
         self.places.append(place)
         await self._fail()
+
+    async def _rehearse(self) -> dict[str, Any]:
+        return {"file": "part.gcode", "steps": ["Lift"], "warnings": []}
 
     async def _fail(self) -> None:
         if self.fails is not None:

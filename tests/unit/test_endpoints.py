@@ -25,7 +25,7 @@ FORM = "application/x-www-form-urlencoded"
 
 def test_what_changes_anything_is_post_only() -> None:
     getters = {endpoint.name for endpoint in ENDPOINTS if endpoint.method == "GET"}
-    assert getters == {"status", "points", "history"}
+    assert getters == {"status", "points", "layer", "history", "check"}
     assert {e.method for e in ENDPOINTS} == {"GET", "POST"}
 
 

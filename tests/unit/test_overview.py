@@ -19,9 +19,12 @@ async def test_the_answer_is_what_is_documented(bench: Bench) -> None:  # noqa: 
     answer = await bench.plr.resumer.resume(dry_run=True)
     assert problems(answer, answers.Resume) == []
     assert problems(await bench.plr.resumer.points(), answers.Points) == []
+    assert problems(await bench.plr.api.layers.get(), answers.Layer) == []
     history: answers.History = {"outages": bench.plr.outages.list.newest(9)}
     assert history["outages"] and problems(history, answers.History) == []
-    known = {answers.Status, answers.Resume, answers.Points, answers.History}
+    assert problems(await bench.plr.checker.check(), answers.Check) == []
+    known = {answers.Status, answers.Resume, answers.Points, answers.Layer,
+             answers.History, answers.Check, answers.Rehearsal}  # fmt: skip
     assert {endpoint.answer for endpoint in ENDPOINTS} == known
 
 

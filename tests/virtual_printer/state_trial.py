@@ -96,7 +96,8 @@ def gcode(is_package: bool) -> Iterator[str]:
     for n in range(TRAVELS):
         yield f"G1 X{100 + n % 2 * 50} Y{100 + n % 3} F3000"
     yield from (
-        "G11", "M220 S55", "M221 S77", "SET_GCODE_OFFSET Z=0.2", "M82",
+        "G11", "G1 X125 Y110 E1 F3000",
+        "M220 S55", "M221 S77", "SET_GCODE_OFFSET Z=0.2", "M82",
         "RESTORE_GCODE_STATE NAME=mine", "EXCLUDE_OBJECT_END",
     )  # fmt: skip
 

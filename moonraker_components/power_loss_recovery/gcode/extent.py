@@ -150,10 +150,15 @@ class Extent(Skimmer):
 
     def _outside(self, text: bytes, motion: Motion) -> list[_Word]:
         found: list[_Word] = []
+        limits = [self._limits(axis, motion) for axis in range(2)]
+        if any(map(math.isnan, (*limits[0], *limits[1]))):
+            # In an unknown frame: what is laid later does not make it known.
+            self._low[:2], self._high[:2] = [math.nan] * 2, [math.nan] * 2
+            return found
         if self._at and not self._holds(self._at, motion):
             found.append((0, 0, math.nan))
         for axis, letter in enumerate(_SIDES):
-            words = beyond(text, letter, *self._limits(axis, motion))
+            words = beyond(text, letter, *limits[axis])
             found += [(offset, axis, value) for offset, value in words]
         if self.arcs:
             for match in _ARC.finditer(b"\n" + text):

@@ -126,6 +126,7 @@ class Printer:
         self.from_file = False
         self.shut_down = False
         self.scripts: list[str] = []
+        self.queried: list[str] = []  # what QUERY_ENDSTOPS shows
         self.at: dict[str, Callable[[], None]] = {}
         self.objects: dict[str, Any] = {
             "gcode": SimpleNamespace(
@@ -136,6 +137,9 @@ class Printer:
             ),
             "webhooks": SimpleNamespace(call_remote_method=self._call_remote),
             "virtual_sdcard": SimpleNamespace(is_cmd_from_sd=lambda: self.from_file),
+            "query_endstops": SimpleNamespace(
+                register_endstop=lambda endstop, name: self.queried.append(name)
+            ),
             "gcode_macro": SimpleNamespace(load_template=self._load_template),
         }
 

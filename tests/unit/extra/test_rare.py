@@ -72,7 +72,7 @@ def test_only_motors_with_another_current_than_configured_are_told() -> None:
     driver = SimpleNamespace(
         current_helper=SimpleNamespace(
             get_current=lambda: (current["run"], 0.5, 0.5, 2.0)),
-        fields=SimpleNamespace(registers={"ihold_irun": 1}),
+        fields=SimpleNamespace(registers={"IHOLD_IRUN": 1}),
     )  # fmt: skip
 
     class Tmc:
@@ -90,7 +90,7 @@ def test_only_motors_with_another_current_than_configured_are_told() -> None:
     assert found.read() == {"tmc": {}}
     current["run"] = 0.65
     assert found.read() == {"tmc": {}}  # no register has changed
-    driver.fields.registers["ihold_irun"] = 2
+    driver.fields.registers["IHOLD_IRUN"] = 2
     assert found.read() == {"tmc": {"stepper_z": [0.65, 0.5]}}
 
 

@@ -34,3 +34,12 @@ def test_an_error_of_ours_is_told_and_stays_ours(extra: Any, part: str) -> None:
     getattr(extra, part).get_status = fail
     status = extra.get_status(0.0)
     assert "internal error" in status["trouble"] and status["mark"] is None
+
+
+def test_the_switches_are_shown_by_query_endstops() -> None:
+    """There an owner presses each by hand, and the doctor looks whether it is open."""
+    printer = Printer()
+    printer.objects["pins"] = SimpleNamespace(setup_pin=lambda kind, pin: None)
+    pins = {"pin_stepper_z": "PA1", "pin_stepper_z1": "PA2"}
+    power_loss_recovery.load_config(Config(printer, pins))
+    assert printer.queried == ["z_plus stepper_z", "z_plus stepper_z1"]

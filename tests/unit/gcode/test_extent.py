@@ -107,6 +107,8 @@ def test_a_frame_that_is_unknown_stays_so() -> None:
     data = b"M83\nG92 X0\nG1 X5 Y1 Z1 E1\n" + FILL * 5 + b"G92 X9\n" + FILL
     assert quick(data, len(data), 512).printed_box is None
     assert footprint(data, len(data)).printed_box is None
+    higher = b"G1 Z7\n" + FILL + b"G1 Z5\n" + FILL
+    assert quick(data + higher, len(data + higher), 512) == Footprint(None, 7.0)
 
 
 def test_most_of_a_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
