@@ -81,9 +81,9 @@ ENDS: list[tuple[End, str, str]] = [
     (reboot_moonraker_first, "reboot", "shut down or restarted"),
     (emergency_stop, "klippy_shutdown", "Klipper shut down: "),
     (restart, "restart", "Klipper was restarted"),
-    (firmware_restart, "restart", "Klipper was restarted"),
     (klippy_crash, "klippy_crash", "Klipper ended (a crash"),
     (failed_line, "print_error", "out of range"),
+    (firmware_restart, "restart", "Klipper was restarted"),
 ]
 
 
