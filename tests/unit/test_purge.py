@@ -90,9 +90,10 @@ def test_a_strip_is_purged_however_far_the_filament_was_back(retracted: float) -
     assert all(abs(move) < 50.0 for move in moves)
 
 
-def test_it_waits_until_the_nozzle_is_down() -> None:
-    strip = Strip(6.0, 6.0, 66.0, 6.0, on_bed=True)
-    lines = list(script(strip, 1.2, 20.0, record(retracted=0.0), flow=0.2))
-    down = lines.index("G1 Z1.200 F1200")
-    first = next(n for n, line in enumerate(lines) if " E" in line and "G1" in line)
-    assert any(line.startswith("G4 ") for line in lines[down:first])
+@pytest.mark.parametrize("end", [(66.0, 6.0), (6.0, 66.0)])
+def test_the_wipe_ends_before_the_drop_of_the_start(end: tuple[float, float]) -> None:
+    lines = list(script(Strip(6.0, 6.0, *end, True), 1.2, 20.0, record(), flow=0.2))
+    wipe = next(line for line in reversed(lines) if " X" in line)
+    x, y = (float(v) for v in re.findall(r"[XY]([\d.]+)", wipe))
+    assert abs(x - 6.0) + abs(y - 6.0) == pytest.approx(3.0)
+    assert min(6.0, end[0]) <= x <= end[0] and min(6.0, end[1]) <= y <= end[1]
