@@ -58,11 +58,13 @@ def firmware_restart(printer: VirtualPrinter) -> None:
 
 def klippy_crash(printer: VirtualPrinter) -> None:
     faults.klippy_crash(printer)
-    # systemd waits 10 s; by then the board has shut down: nobody told it to heat on.
+    # systemd waits 10 s. By then the board stands still, and has shut down if a heater
+    # was on: nobody told it to heat on.
     time.sleep(7.0)
     printer.start_klippy()
-    printer.wait("klippy", lambda: klippy_state(printer) == "error", 20)
-    printer.post("/printer/firmware_restart")
+    printer.wait("klippy", lambda: klippy_state(printer) in ("ready", "error"), 20)
+    if klippy_state(printer) == "error":
+        printer.post("/printer/firmware_restart")
 
 
 def failed_line(printer: VirtualPrinter) -> None:
