@@ -23,9 +23,10 @@ HEIGHT = 1.2
 # With an untrusted Z the bed may be nearer than thought.
 HEIGHT_UNTRUSTED = 5.0
 PURGE_SPEED = 900
-# Klipper smooths the filament's motion: it begins before the move, while the nozzle
-# still comes down, and lays a drop that a wipe to the very start would run into.
-SHORT = 3.0
+# Klipper smooths the filament's motion: it begins up to 0.1 s before the move. After
+# some way without any, that is not while the nozzle still comes down: a drop laid
+# there stands in the way of the wipe.
+LEAD_IN = 3.0
 # Below Klipper's default max_extrude_only_distance of 50 mm
 LONGEST = 45.0
 
@@ -76,14 +77,15 @@ def script(
 ) -> Iterator[str]:
     """Purge at `height`, pull the filament back, wipe, rise.  flow: filament per mm
     of travel, mm."""
-    filament = max(strip.end_x - strip.x, strip.end_y - strip.y) * flow
+    x = strip.x + (LEAD_IN if strip.end_x > strip.x else 0.0)
+    y = strip.y + (LEAD_IN if strip.end_y > strip.y else 0.0)
+    filament = max(strip.end_x - x, strip.end_y - y) * flow
     yield from ("G90", "M83", "G92 E0", f"G1 Z{height:.3f} F{Z_SPEED * 2}")
     # As after a wipe tower's unloading: the strip is for what comes after it.
     yield from _filament(max(record.retracted - RETRACT, 0.0))
+    yield f"G1 X{x:.3f} Y{y:.3f} F{PURGE_SPEED}"
     yield f"G1 X{strip.end_x:.3f} Y{strip.end_y:.3f} E{filament:.3f} F{PURGE_SPEED}"
     yield from _filament(-retraction(record))
-    x = strip.x + (SHORT if strip.end_x > strip.x else 0.0)
-    y = strip.y + (SHORT if strip.end_y > strip.y else 0.0)
     yield f"G1 X{x:.3f} Y{y:.3f} F{TRAVEL_SPEED}"
     yield f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}"
     yield "M400"

@@ -272,7 +272,7 @@ def test_an_offset_of_the_tool_moves_the_part_under_it() -> None:
     assert "Y6.000" in front and "Y6.000" not in moved
 
 
-@pytest.mark.parametrize(("flow", "said"), [(0.2, "E12.000"), (0.05, "E3.000")])
+@pytest.mark.parametrize(("flow", "said"), [(0.2, "E11.400"), (0.05, "E2.850")])
 def test_the_purge_is_what_the_nozzle_can_take(flow: float, said: str) -> None:
     made = make(facts=replace(FACTS, purge_flow=flow))
     assert said in step(made, "purge").script
