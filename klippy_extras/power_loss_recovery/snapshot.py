@@ -6,9 +6,7 @@
 # A snapshot is a dict of parts.  Parts are replaced, never changed, so a mark
 # can keep the snapshot of its line.  Commands that come with every feature of
 # a sliced file refresh only the part that they can change.
-from . import rare, variables
-
-from . import tools
+from . import rare, tools, variables
 
 LIMITS = ('max_velocity', 'max_accel', 'square_corner_velocity',
           'minimum_cruise_ratio', 'max_accel_to_decel')

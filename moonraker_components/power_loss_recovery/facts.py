@@ -14,12 +14,6 @@ KINEMATICS = (
     "limited_cartesian", "limited_corexy", "limited_corexz", "generic_cartesian",
 )  # fmt: skip
 
-# Kinematics on which Z alone can be lifted before X and Y are known.
-KINEMATICS = (
-    "cartesian", "corexy", "corexz", "hybrid_corexy", "hybrid_corexz",
-    "limited_cartesian", "limited_corexy", "limited_corexz", "generic_cartesian",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Facts:
