@@ -6,7 +6,8 @@
 # A profile's name alone is not enough: a mesh that was probed and never stored
 # with SAVE_CONFIG, as every adaptive one, is gone with klippy.  So its points
 # are kept with it, by Moonraker, and given back from there.
-import collections, logging
+import collections
+import logging
 
 from . import z_calibration
 

@@ -6,7 +6,9 @@
 # A fast print runs hundreds of lines in a second.  So of a plain line only
 # what lies at hand is kept; what a mark of it would say is worked out for the
 # few that somebody asks for.
-import bisect, collections, re
+import bisect
+import collections
+import re
 
 from . import counter, fraction
 

@@ -5,7 +5,9 @@
 #
 # As Python literals, which SET_GCODE_VARIABLE takes as well: JSON knows no
 # tuples.
-import ast, logging, re
+import ast
+import logging
+import re
 
 PREFIX = 'gcode_macro '
 # Of one value, and of all of them

@@ -9,6 +9,7 @@
 # number that leaves room for the next move.
 import sys
 
+
 class ZMotors:
     def __init__(self, printer):
         self.printer = printer

@@ -18,23 +18,26 @@ from typing import TYPE_CHECKING, Any
 
 from moonraker.common import KlippyState
 
-from . import answers, interruption, journal_place, overview, prompts, reading, stopped
-from .api import Api
-from .attendant import RUNNING, Attendant
-from .calibration_keeper import CalibrationKeeper
-from .checker import Checker
-from .console import Console
-from .endpoints import NOTIFICATIONS
+from . import answers, prompts, reading
+from .asking.attendant import RUNNING, Attendant
+from .calibration.calibration_keeper import CalibrationKeeper
+from .doctor.checker import Checker
+from .faces import overview
+from .faces.api import Api
+from .faces.console import Console
+from .faces.endpoints import NOTIFICATIONS
 from .journal import Journal
-from .kept import Kept
-from .mesh_keeper import MeshKeeper
-from .outage_keeper import OutageKeeper
-from .preparing import Preparing
-from .rehearsal import Rehearsal
-from .resumer import Resumer
+from .resuming.preparing import Preparing
+from .resuming.rehearsal import Rehearsal
+from .resuming.resumer import Resumer
+from .saving import interruption, stopped
+from .saving.kept import Kept
+from .saving.mesh_keeper import MeshKeeper
+from .saving.outage_keeper import OutageKeeper
+from .saving.tracker import Tracker
+from .saving.witness import Witness
 from .settings import Settings
-from .tracker import Tracker
-from .witness import Witness
+from .store import journal_place
 
 if TYPE_CHECKING:
     from moonraker.confighelper import ConfigHelper

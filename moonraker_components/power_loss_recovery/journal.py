@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .journal_file import (
+from .store.journal_file import (
     Disk,
     create,
     put_aside,
@@ -22,7 +22,7 @@ from .journal_file import (
     sync_folder,
     write_all,
 )
-from .journal_format import (
+from .store.journal_format import (
     AREAS,
     MAX_SLOTS,
     PAYLOAD_MAX,
@@ -36,8 +36,8 @@ from .journal_format import (
     State,
     deciding,
     newest,
-)
-from .journal_place import Place, look, sync, take
+)  # fmt: skip
+from .store.journal_place import Place, look, sync, take
 
 __all__ = [
     "PAYLOAD_MAX", "Disk", "JobClosed", "JobNotWritten", "JobTooLarge", "Journal",

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import hooks, objections, prologue, purge, rotor, steps, tools
-from .begun import split
-from .disagree import differences
-from .facts import Facts
-from .fits import outside
+from . import tools
 from .gcode.ahead import Reach
 from .gcode.scan import Head
+from .planning import hooks, objections, prologue, purge, rotor, steps
+from .planning.begun import split
+from .planning.disagree import differences
+from .planning.facts import Facts
+from .planning.fits import outside
 from .record import Job, Record
 
 CLEARANCE = 5.0  # of the travel above everything printed

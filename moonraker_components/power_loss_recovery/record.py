@@ -11,17 +11,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from . import machine_state, tools
-from .checks import MAX_MM
-from .checks import finite as _finite
-from .checks import integer as _integer
-from .checks import key as _key
-from .checks import name as _name
-from .checks import numbers as _numbers
-from .checks import real as _real
-from .checks import text as _text
-from .interruption import NOTHING, Cause
-from .payloads import RecordError, join, split
+from . import tools
+from .saving import machine_state
+from .saving.interruption import NOTHING, Cause
+from .store.checks import MAX_MM
+from .store.checks import finite as _finite
+from .store.checks import integer as _integer
+from .store.checks import key as _key
+from .store.checks import name as _name
+from .store.checks import numbers as _numbers
+from .store.checks import real as _real
+from .store.checks import text as _text
+from .store.payloads import RecordError, join, split
 
 MAX_POSITION = 10**15
 MAX_TIME = 1e10  # s, of the MCU's clock

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from .steps import Step
+from .planning.steps import Step
 
 TEMPERATURE_PERIOD = 0.5
 ABORT_TIMEOUT = 60.0

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from .payloads import RecordError
+from .store.payloads import RecordError
 
 MAX_NUMBER = 999
 VERIFY_SECONDS = 30

@@ -23,8 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "moonraker_components"))
 
-from power_loss_recovery import checkup_host  # noqa: E402
-from power_loss_recovery.klipper_config import SAVE_CONFIG  # noqa: E402
+from power_loss_recovery.doctor import checkup_host  # noqa: E402
+from power_loss_recovery.doctor.klipper_config import SAVE_CONFIG  # noqa: E402
 
 BEGIN = "# >>> power loss recovery: by its install.sh, taken out by uninstall.sh"
 END = "# <<< power loss recovery"

@@ -24,10 +24,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from moonraker_components.power_loss_recovery import files, offline
+from moonraker_components.power_loss_recovery import files
 from moonraker_components.power_loss_recovery.gcode.extent import Extent
 from moonraker_components.power_loss_recovery.gcode.rewriter import fingerprint, write
 from moonraker_components.power_loss_recovery.gcode.scan import scan
+from moonraker_components.power_loss_recovery.offline import offline
 from tests.bench import big_gcode
 from tests.bench.scan import (
     MAX_BLOCKED,

@@ -25,8 +25,9 @@ from typing import Any
 import numpy as np
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
-from moonraker_components.power_loss_recovery import files, reconstruct
+from moonraker_components.power_loss_recovery import files
 from moonraker_components.power_loss_recovery.journal import Journal
+from moonraker_components.power_loss_recovery.planning import reconstruct
 from moonraker_components.power_loss_recovery.record import to_payloads
 from tests.virtual_printer import outage
 from tests.virtual_printer.disk import OrdinaryDisk

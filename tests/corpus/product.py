@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from moonraker_components.power_loss_recovery import files, offline, plan, reconstruct
+from moonraker_components.power_loss_recovery import files, plan
 from moonraker_components.power_loss_recovery.gcode.ends import check_point
 from moonraker_components.power_loss_recovery.gcode.rewriter import read_stamp
 from moonraker_components.power_loss_recovery.gcode.scan import (
@@ -22,6 +22,8 @@ from moonraker_components.power_loss_recovery.gcode.scan import (
     scan,
 )
 from moonraker_components.power_loss_recovery.gcode.temperatures import of_start_macro
+from moonraker_components.power_loss_recovery.offline import offline
+from moonraker_components.power_loss_recovery.planning import reconstruct
 from moonraker_components.power_loss_recovery.record import Job, Record
 
 from .klipper_model import Klipper

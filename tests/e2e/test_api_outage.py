@@ -20,7 +20,7 @@ import pytest
 from tornado.websocket import websocket_connect
 
 from moonraker_components.power_loss_recovery import answers
-from moonraker_components.power_loss_recovery.endpoints import ENDPOINTS
+from moonraker_components.power_loss_recovery.faces.endpoints import ENDPOINTS
 from tests.unit.typed import problems
 from tests.virtual_printer import oracle, outage, parts
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter

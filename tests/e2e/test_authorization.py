@@ -11,7 +11,7 @@ import pytest
 from tornado.httpclient import HTTPClientError, HTTPRequest
 from tornado.websocket import websocket_connect
 
-from moonraker_components.power_loss_recovery.endpoints import ENDPOINTS
+from moonraker_components.power_loss_recovery.faces.endpoints import ENDPOINTS
 from tests.virtual_printer.clients import over_http, over_websocket
 from tests.virtual_printer.malformed import Request
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery.endpoints import ENDPOINTS
+from moonraker_components.power_loss_recovery.faces.endpoints import ENDPOINTS
 from tests.virtual_printer import malformed, outage, parts, quick
 from tests.virtual_printer.clients import Answer, over_http, over_websocket
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery import machine_state, prologue
+from moonraker_components.power_loss_recovery.planning import prologue
 from moonraker_components.power_loss_recovery.record import Record
+from moonraker_components.power_loss_recovery.saving import machine_state
 from tests.bench.batch_klippy import BatchKlippy
 from tests.virtual_printer import state_rows, variants
 from tests.virtual_printer.klippy_tree import prepare

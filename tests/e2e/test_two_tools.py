@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from moonraker_components.power_loss_recovery import plan, tools
-from moonraker_components.power_loss_recovery.facts import Facts
+from moonraker_components.power_loss_recovery.planning.facts import Facts
 from moonraker_components.power_loss_recovery.record import Job, Record
 from tests.bench.batch_klippy import FLUSH, BatchKlippy
 from tests.unit import samples

@@ -16,7 +16,7 @@ from pathlib import Path
 import moonraker
 import pytest
 
-from moonraker_components.power_loss_recovery import checkup_host
+from moonraker_components.power_loss_recovery.doctor import checkup_host
 from tests.scripts.hosts import PRINTER, REPO, SAVED, Host, git, snapshot
 
 OWN = "power_loss_recovery"

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from moonraker_components.power_loss_recovery.findings import (
+from moonraker_components.power_loss_recovery.doctor.findings import (
     Clock,
     Disk,
     Evidence,
     Links,
 )
-from moonraker_components.power_loss_recovery.klipper_config import Files, load
+from moonraker_components.power_loss_recovery.doctor.klipper_config import Files, load
 from tests.virtual_printer.variants import VORON_24, Variant
 
 REPO = Path(__file__).resolve().parents[2]

@@ -7,9 +7,9 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from moonraker_components.power_loss_recovery.facts import Facts
 from moonraker_components.power_loss_recovery.gcode.extent import Extent
 from moonraker_components.power_loss_recovery.gcode.scan import Head, scan
+from moonraker_components.power_loss_recovery.planning.facts import Facts
 from moonraker_components.power_loss_recovery.record import Job, Record
 
 STATE: dict[str, Any] = {

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from moonraker_components.power_loss_recovery.objections import APART
+from moonraker_components.power_loss_recovery.planning.objections import APART
 from tests.bench import assume_z
 from tests.bench.assume_z import Row
 from tests.virtual_printer import screw_trial, variants

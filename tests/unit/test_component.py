@@ -14,10 +14,11 @@ import pytest_asyncio
 from moonraker.common import KlippyState
 from moonraker.utils import ServerError
 
-from moonraker_components.power_loss_recovery import files, resumer, sequence
+from moonraker_components.power_loss_recovery import files, sequence
 from moonraker_components.power_loss_recovery.component import PowerLossRecovery
 from moonraker_components.power_loss_recovery.journal import Journal
 from moonraker_components.power_loss_recovery.record import to_payloads
+from moonraker_components.power_loss_recovery.resuming import resumer
 from tests.unit.fake_klippy import FakeKlippy
 from tests.unit.samples import GCODE, LINE, mark, record, state
 

@@ -23,7 +23,7 @@ from moonraker_components.power_loss_recovery.journal import (
     newest,
     read_slots,
 )
-from moonraker_components.power_loss_recovery.journal_format import decode
+from moonraker_components.power_loss_recovery.store.journal_format import decode
 
 from .journal_states import (
     JOB_SLOTS,

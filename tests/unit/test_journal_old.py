@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from moonraker_components.power_loss_recovery.journal import Journal, JournalTooNew
-from moonraker_components.power_loss_recovery.journal_format import (
+from moonraker_components.power_loss_recovery.record import Queued, from_payloads
+from moonraker_components.power_loss_recovery.store.journal_format import (
     FORMAT_VERSION,
     newest,
 )
-from moonraker_components.power_loss_recovery.payloads import SCHEMA, pack
-from moonraker_components.power_loss_recovery.record import Queued, from_payloads
+from moonraker_components.power_loss_recovery.store.payloads import SCHEMA, pack
 from tests.unit.samples import JOB, record, state
 from tests.unit.tracker_bench import Bench
 

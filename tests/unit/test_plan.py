@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moonraker_components.power_loss_recovery import plan, purge, rotor
-from moonraker_components.power_loss_recovery.facts import Facts
+from moonraker_components.power_loss_recovery import plan
 from moonraker_components.power_loss_recovery.gcode.scan import Footprint
 from moonraker_components.power_loss_recovery.plan import Plan, Refusal
+from moonraker_components.power_loss_recovery.planning import purge, rotor
+from moonraker_components.power_loss_recovery.planning.facts import Facts
+from moonraker_components.power_loss_recovery.planning.steps import Step
 from moonraker_components.power_loss_recovery.record import Record
-from moonraker_components.power_loss_recovery.steps import Step
 from tests.unit.samples import FACTS, JOB, LINE, OBJECTS, head, record, state
 
 TALL = b"""G90

@@ -5,56 +5,56 @@ from __future__ import annotations
 
 import pytest
 
-from moonraker_components.power_loss_recovery.endpoints import ENDPOINTS, Endpoint
-from tests.unit import faces
+from moonraker_components.power_loss_recovery.faces.endpoints import ENDPOINTS, Endpoint
+from tests.unit import documented
 from tests.virtual_printer import guide, state_rows
 
 
-@pytest.mark.parametrize("face", sorted(faces.CODED))
+@pytest.mark.parametrize("face", sorted(documented.CODED))
 def test_the_readme_documents_what_there_is(face: str) -> None:
-    coded = faces.as_coded(face)
-    assert coded and faces.as_documented(face) == coded
+    coded = documented.as_coded(face)
+    assert coded and documented.as_documented(face) == coded
 
 
 def test_both_sides_have_the_same_faces() -> None:
-    assert set(faces.CODED) == set(faces.DOCUMENTED)
+    assert set(documented.CODED) == set(documented.DOCUMENTED)
 
 
-@pytest.mark.parametrize("face", sorted(faces.CODED))
+@pytest.mark.parametrize("face", sorted(documented.CODED))
 def test_what_is_left_out_is_noticed(face: str) -> None:
-    text = faces.README.read_text()
-    for name in faces.as_coded(face):
-        assert name not in faces.DOCUMENTED[face](text.replace(name, "else"))
+    text = documented.README.read_text()
+    for name in documented.as_coded(face):
+        assert name not in documented.DOCUMENTED[face](text.replace(name, "else"))
 
 
 def test_what_comes_back_is_what_is_tested_and_the_rest_is_named() -> None:
-    text = faces.section(faces.README.read_text(), "What comes back")
+    text = documented.section(documented.README.read_text(), "What comes back")
     restored, lost = text.split("| does not |")
-    rows = list(faces.tables(restored))[1:]
+    rows = list(documented.tables(restored))[1:]
     assert rows == [row.name for row in state_rows.ROWS]
     # Its own heading went with the split.
-    assert list(faces.tables(lost)) == list(state_rows.LOST)
+    assert list(documented.tables(lost)) == list(state_rows.LOST)
 
 
 def test_all_that_the_guide_has_is_there() -> None:
-    assert guide.commands() <= faces.as_coded("commands")
-    assert guide.options() <= faces.as_coded("options of printer.cfg")
+    assert guide.commands() <= documented.as_coded("commands")
+    assert guide.options() <= documented.as_coded("options of printer.cfg")
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda e: e.name)
 def test_each_endpoint_has_its_parameters_in_its_row(endpoint: Endpoint) -> None:
     (row,) = [
-        row for row in faces.rows(faces.README.read_text(), "API")
+        row for row in documented.rows(documented.README.read_text(), "API")
         if f"{endpoint.method} {endpoint.path}`" in row
     ]  # fmt: skip
     named = {f"`{p.name}`: {p.allowed}" for p in endpoint.parameters}
-    known = faces.as_coded("parameters of endpoints")
+    known = documented.as_coded("parameters of endpoints")
     assert {name for name in known if name in row} == named
 
 
 def test_each_option_says_its_default() -> None:
     """Or that of the last of a group is that of all."""
-    options = faces.section(faces.README.read_text(), "Options")
+    options = documented.section(documented.README.read_text(), "Options")
     texts = options.split("\n#   ")
     assert len(texts) > 20
     for block in options.replace("\n#   ", " ").split("\n"):

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from moonraker_components.power_loss_recovery import sequence
-from moonraker_components.power_loss_recovery.steps import Step
+from moonraker_components.power_loss_recovery.planning.steps import Step
 
 pytestmark = pytest.mark.asyncio
 SAFE = ["TURN_OFF_HEATERS", "G91\nG1 Z5 F600", "G90"]

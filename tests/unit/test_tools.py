@@ -10,17 +10,18 @@ from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery import files, plan, recovery, tools
-from moonraker_components.power_loss_recovery.facts import Facts
-from moonraker_components.power_loss_recovery.lineage import Pending
-from moonraker_components.power_loss_recovery.payloads import RecordError
+from moonraker_components.power_loss_recovery import files, plan, tools
 from moonraker_components.power_loss_recovery.plan import Plan, Refusal
+from moonraker_components.power_loss_recovery.planning.facts import Facts
 from moonraker_components.power_loss_recovery.record import (
     Queued,
     Record,
     from_payloads,
     to_payloads,
 )
+from moonraker_components.power_loss_recovery.resuming import recovery
+from moonraker_components.power_loss_recovery.saving.lineage import Pending
+from moonraker_components.power_loss_recovery.store.payloads import RecordError
 from tests.unit.fake_klippy import SETTINGS, FakeKlippy
 from tests.unit.samples import (
     FACTS,

@@ -10,10 +10,10 @@ from typing import Any
 
 from moonraker_components.power_loss_recovery import files, plan
 from moonraker_components.power_loss_recovery.journal import Journal
-from moonraker_components.power_loss_recovery.kept import Kept
 from moonraker_components.power_loss_recovery.record import Job, Record, from_payloads
+from moonraker_components.power_loss_recovery.saving.kept import Kept
+from moonraker_components.power_loss_recovery.saving.tracker import Tracker
 from moonraker_components.power_loss_recovery.settings import Settings
-from moonraker_components.power_loss_recovery.tracker import Tracker
 from tests.unit.samples import FACTS, GCODE, mark
 
 LINES = [i for i in range(len(GCODE)) if i == 0 or GCODE[i - 1 : i] == b"\n"]

@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from moonraker_components.power_loss_recovery.journal import Slot, State, newest
-from moonraker_components.power_loss_recovery.journal_format import SLOT_SIZE, decode
+from moonraker_components.power_loss_recovery.store.journal_format import (
+    SLOT_SIZE,
+    decode,
+)
 
 from .disk_history import parse
 from .fuse_disk import FuseDisk

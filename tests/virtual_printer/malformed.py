@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from moonraker_components.power_loss_recovery.endpoints import (
+from moonraker_components.power_loss_recovery.faces.endpoints import (
     ENDPOINTS,
     MAX_BODY,
     Endpoint,

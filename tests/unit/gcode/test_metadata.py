@@ -16,7 +16,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery.gcode.rewriter import fingerprint, write
 from moonraker_components.power_loss_recovery.gcode.scan import scan
-from moonraker_components.power_loss_recovery.prologue import build
+from moonraker_components.power_loss_recovery.planning.prologue import build
 from tests.unit.samples import OBJECTS, record
 
 ROOT = Path(__file__).resolve().parents[3]

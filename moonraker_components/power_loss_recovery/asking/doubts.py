@@ -1,0 +1,65 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""What a person should know before they say yes, from what is known at once."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..planning.restore import has_mesh
+from ..prompts import span
+from ..record import Record
+from ..saving.interruption import Interruption
+
+COLD = 10.0  # degrees C below its target: more than a bed swings by itself
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The machine as it is found.  off: seconds since the record was saved, None if
+    the clock makes no sense.  bed: its temperature now, None if there is none.
+    attempts: as the record's, before this boot.  mesh_profiles: those that klippy has.
+    complete: all plastic of the file is laid.
+    """
+
+    interruption: Interruption
+    off: float | None
+    bed: float | None
+    measures_z: bool
+    mesh_profiles: frozenset[str]
+    aside: bool
+    attempts: int
+    complete: bool = False
+
+
+def warnings(record: Record, scene: Scene) -> list[str]:
+    """Short sentences, the gravest first."""
+    found = []
+    if scene.complete:
+        found.append(
+            "Nothing of the part is missing: only the last commands of the file were"
+            " not run. Finish forgets the print; nothing heats or moves then."
+        )
+    if scene.interruption.thermal:
+        found.append(
+            "A heater or its sensor has failed: find out why before you heat it again."
+        )
+    if scene.aside:
+        found.append(
+            "Another print has run since: this part must still be where it was, and"
+            " nothing else on the bed."
+        )
+    if record.paused:
+        found.append("It was paused, and will be paused again: then press Resume.")
+    target = record.bed_target
+    if target > 0 and scene.bed is not None and scene.bed < target - COLD:
+        since = f" for {span(scene.off)}" if scene.off is not None else ""
+        found.append(
+            f"The bed has cooled from {target:.0f} to {scene.bed:.0f} °C, it was"
+            f" without heat{since}: the part may have let go."
+        )
+    if not scene.measures_z:
+        found.append("Z is taken from the record, not measured.")
+    profile = record.state["mesh"].get("profile")
+    if profile and profile not in scene.mesh_profiles and not has_mesh(record):
+        found.append(f"The bed mesh {profile!r} was never stored and is lost.")
+    return found

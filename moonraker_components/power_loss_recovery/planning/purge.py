@@ -1,0 +1,121 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Where to purge: a strip of bed that the part does not touch; and the purge."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ..record import Record
+from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
+
+Box = tuple[float, float, float, float]
+
+LENGTH = 60.0
+EDGE = 6.0  # from the end of travel
+CLEARANCE = 10.0  # from the part: room for a nozzle, a duct, a brim
+# Filament per mm of travel; 0.2 of 1.75 mm is 0.48 mm2, below Klipper's default
+# max_extrude_cross_section for a 0.4 mm nozzle.
+FLOW = 0.2
+# Above the prime line that a start macro may have left there.
+HEIGHT = 1.2
+# With an untrusted Z the bed may be nearer than thought.
+HEIGHT_UNTRUSTED = 5.0
+PURGE_SPEED = 900
+# Klipper smooths the filament's motion: it begins up to 0.1 s before the move. After
+# some way without any, that is not while the nozzle still comes down: a drop laid
+# there stands in the way of the wipe.
+LEAD_IN = 3.0
+# Below Klipper's default max_extrude_only_distance of 50 mm
+LONGEST = 45.0
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Purge from (x, y) to (end_x, end_y), mm.  `on_bed` is False where no strip
+    of bed is free: then the purge hangs in the air, above everything printed."""
+
+    x: float
+    y: float
+    end_x: float
+    end_y: float
+    on_bed: bool
+
+
+def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
+    """The box of the motors, of one in the file's coordinates."""
+    if box is None:
+        return None
+    x, y = origin[:2]
+    return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+
+
+def beside(bed: Box, part: Box | None, printed: bool) -> Strip:
+    """Something may be printed of which nobody knows where it is."""
+    if part is None and printed:
+        return in_the_air(bed)
+    return choose(bed, part)
+
+
+def choose(bed: Box, part: Box | None) -> Strip:
+    """The first free strip along an edge of the bed: front, rear, left, right."""
+    for strip in _edges(bed):
+        if part is None or not _near(strip, part):
+            return strip
+    return in_the_air(bed)
+
+
+def in_the_air(bed: Box) -> Strip:
+    """At a corner, for want of a strip of bed that is known to be free."""
+    x, y = bed[0] + EDGE, bed[1] + EDGE
+    return Strip(x, y, min(x + LENGTH, bed[2]), y, on_bed=False)
+
+
+def script(
+    strip: Strip, height: float, safe_z: float, record: Record, flow: float
+) -> Iterator[str]:
+    """Purge at `height`, pull the filament back, wipe, rise.  flow: filament per mm
+    of travel, mm."""
+    x = strip.x + (LEAD_IN if strip.end_x > strip.x else 0.0)
+    y = strip.y + (LEAD_IN if strip.end_y > strip.y else 0.0)
+    filament = max(strip.end_x - x, strip.end_y - y) * flow
+    yield from ("G90", "M83", "G92 E0", f"G1 Z{height:.3f} F{Z_SPEED * 2}")
+    # As after a wipe tower's unloading: the strip is for what comes after it.
+    yield from _filament(max(record.retracted - RETRACT, 0.0))
+    yield f"G1 X{x:.3f} Y{y:.3f} F{PURGE_SPEED}"
+    yield f"G1 X{strip.end_x:.3f} Y{strip.end_y:.3f} E{filament:.3f} F{PURGE_SPEED}"
+    yield from _filament(-retraction(record))
+    yield f"G1 X{x:.3f} Y{y:.3f} F{TRAVEL_SPEED}"
+    yield f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}"
+    yield "M400"
+
+
+def _filament(length: float) -> Iterator[str]:
+    """On the spot, in moves that klippy takes."""
+    count = math.ceil(abs(length) / LONGEST)
+    for _ in range(count):
+        yield f"G1 E{length / count:.5f} F{RETRACT_SPEED}"
+
+
+def _edges(bed: Box) -> Iterator[Strip]:
+    x_min, y_min, x_max, y_max = bed
+    x_mid, y_mid = (x_min + x_max) / 2, (y_min + y_max) / 2
+    # A small machine has no room for some.
+    wide = x_max - x_min >= LENGTH + 2 * EDGE
+    deep = y_max - y_min >= LENGTH + 2 * EDGE
+    for y in (y_min + EDGE, y_max - EDGE) if wide else ():
+        for x in (x_min + EDGE, x_mid - LENGTH / 2, x_max - EDGE - LENGTH):
+            yield Strip(x, y, x + LENGTH, y, True)
+    for x in (x_min + EDGE, x_max - EDGE) if deep else ():
+        for y in (y_min + EDGE, y_mid - LENGTH / 2, y_max - EDGE - LENGTH):
+            yield Strip(x, y, x, y + LENGTH, True)
+
+
+def _near(strip: Strip, part: Box) -> bool:
+    return (
+        strip.x - CLEARANCE < part[2]
+        and strip.end_x + CLEARANCE > part[0]
+        and strip.y - CLEARANCE < part[3]
+        and strip.end_y + CLEARANCE > part[1]
+    )

@@ -1,0 +1,3 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""A resume as it happens: prepared, carried out, rehearsed."""

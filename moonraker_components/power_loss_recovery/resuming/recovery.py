@@ -1,0 +1,381 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""One resume: examine, plan, prepare the machine, write the file, start it."""
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import files, plan, sequence, tools
+from ..gcode.ahead import Reach
+from ..gcode.scan import Head
+from ..planning import hooks, purge, reconstruct, restore, rotor
+from ..planning.facts import KINEMATICS, Facts
+from ..planning.steps import Step
+from ..record import Phases
+from ..saving.lineage import Pending
+from ..saving.tracker import InThread
+from ..settings import Settings
+
+Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
+NoteZ = Callable[[float, Phases], Awaitable[None]]
+
+# Of what klippy lets through at once (max_extrude_cross_section).
+CROSS_SECTION_SHARE = 0.8
+MOVED_SINCE = (
+    "Another print has run since, so the nozzle is not at the saved height any more."
+    " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
+    " way. Then resume."
+)
+G92_NOISE = 1e-4  # mm
+
+
+class Interrupted(Exception):
+    """Somebody else took the machine; nothing more is sent to it."""
+
+
+@dataclass(frozen=True)
+class Klippy:
+    """What a resume needs of klippy, all of it awaitable and injected."""
+
+    run_gcode: sequence.RunGcode
+    query: Query
+    list_objects: Callable[[], Awaitable[list[str]]]
+    start_print: Callable[[str], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A resume that nothing speaks against, before its file is read."""
+
+    pending: Pending
+    path: Path
+    facts: Facts
+    outline: plan.Outline
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the file says: before the saved place, there, of its setup and after."""
+
+    head: Head
+    line: bytes
+    setup: list[bytes]
+    rest: Reach | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A resume that could start now."""
+
+    pending: Pending
+    path: Path
+    head: Head
+    plan: plan.Plan
+
+
+async def facts(
+    klippy: Klippy, extruder: str, z_strategy: str | None = None
+) -> Facts:
+    """The machine, from klippy.  Raises plan.Refusal if it is not as needed.
+
+    z_strategy: instead of the configured one.
+    """
+    names = await klippy.list_objects()
+    wanted: dict[str, list[str] | None] = {
+        "toolhead": ["axis_minimum", "axis_maximum", "homed_axes", "position"],
+        "gcode_move": ["position", "gcode_position", "homing_origin"],
+        "power_loss_recovery": ["z_homing", "z_motors"],
+        "print_stats": ["state"],
+        "configfile": ["settings"],
+    }
+    missing = [name for name in wanted if name not in names]
+    if missing:
+        raise plan.Refusal([f"Klipper has no [{name}]." for name in missing])
+    if "bed_mesh" in names:
+        wanted["bed_mesh"] = ["profiles"]
+    if extruder in names:
+        wanted[extruder] = ["temperature"]
+    wanted |= dict.fromkeys(tools.objects(names))
+    status = await klippy.query(wanted)
+    settings, toolhead = status["configfile"]["settings"], status["toolhead"]
+    reasons = _unfit(status, settings, extruder)
+    if reasons:
+        raise plan.Refusal(reasons)
+    extra = status["power_loss_recovery"]
+    z_homing = extra["z_homing"]
+    low, high = toolhead["axis_minimum"], toolhead["axis_maximum"]
+    known = "z" in toolhead["homed_axes"]
+    fans = {
+        name: float(settings.get(name.lower(), {}).get("max_power", 1.0))
+        for name in names
+        if name.split()[0] in ("fan", "fan_generic")
+    }
+    own = settings.get("power_loss_recovery", {})
+    return Facts(
+        axis_minimum=(low[0], low[1], low[2]),
+        axis_maximum=(high[0], high[1], high[2]),
+        min_extrude_temp=float(settings[extruder].get("min_extrude_temp", 170.0)),
+        z_switches=bool(z_homing["available"]),
+        z_calibrated=bool(z_homing["calibrated"]),
+        objects=frozenset(names) | (restore.SILENT & set(settings)),
+        toolhead_z=float(toolhead["position"][2]) if known else None,
+        hotend=float(status.get(extruder, {}).get("temperature", 0.0)),
+        mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
+        fan_power=fans,
+        purge_flow=_purge_flow(settings[extruder]),
+        z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
+        z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
+        changer=tools.read(status),
+        hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
+    )
+
+
+def _unfit(
+    status: Mapping[str, Any], settings: Mapping[str, Any], extruder: str
+) -> list[str]:
+    reasons = []
+    if status["print_stats"].get("state") in ("printing", "paused"):
+        reasons.append("A print is running.")
+    if extruder not in settings:
+        reasons.append(f"This printer has no [{extruder}] any more.")
+    kinematics = settings.get("printer", {}).get("kinematics", "")
+    if kinematics not in KINEMATICS:
+        reasons.append(f"Resuming on {kinematics} kinematics is not possible yet.")
+    move = status["gcode_move"]
+    shift = move["position"][2] - move["gcode_position"][2] - move["homing_origin"][2]
+    if abs(shift) > G92_NOISE:
+        reasons.append(
+            f"A G92 has shifted Z by {shift:.3f} mm. Run RESTART, then resume."
+        )
+    return reasons
+
+
+def _purge_flow(extruder: Mapping[str, Any]) -> float:
+    """Filament per mm of travel, mm: purge.FLOW of 1.75 mm, or what is allowed."""
+    nozzle = float(extruder.get("nozzle_diameter", 0.4))
+    diameter = float(extruder.get("filament_diameter", 1.75))
+    allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
+    wanted = purge.FLOW * math.pi / 4 * 1.75**2
+    return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
+
+
+async def check(
+    pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
+    z_strategy: str | None = None,
+) -> Ready:  # fmt: skip
+    """All checks that take no time, however long the file is.  Raises
+    files.FileProblem, plan.Refusal."""
+    path, machine = await asyncio.gather(
+        in_thread(files.verify, root, pending.job, pending.record),
+        facts(klippy, pending.record.extruder, z_strategy),
+    )
+    lines = await in_thread(files.lines_to_come, path, pending.record)
+    machine = replace(machine, changer=tools.expecting(
+        machine.changer, pending.record.state, lines
+    ))  # fmt: skip
+    if pending.aside and machine.toolhead_z is None:
+        raise plan.Refusal([MOVED_SINCE])
+    outline = plan.outline(pending.record, pending.job, machine)
+    return Ready(pending, path, machine, outline)
+
+
+async def read(ready: Ready, in_thread: InThread) -> Found:
+    """The whole file, so this takes its time.  Raises files.FileProblem."""
+    position = ready.pending.record.file_position
+    head, line, rest = await in_thread(files.examine, ready.path, position)
+    return Found(head, line, await in_thread(files.setup, ready.path, head), rest)
+
+
+def planned(ready: Ready, found: Found) -> Prepared:
+    """The rest of the checks.  Raises plan.Refusal."""
+    pending, record, head = ready.pending, ready.pending.record, found.head
+    made = plan.make(
+        record, pending.job, head, found.line, ready.facts, found.setup, found.rest
+    )
+    return Prepared(pending, ready.path, head, made)
+
+
+async def prepare(
+    pending: Pending, root: Path, klippy: Klippy, in_thread: InThread
+) -> Prepared:
+    """Check everything; nothing moves.  Raises as check()."""
+    ready = await check(pending, root, klippy, in_thread)
+    return planned(ready, await read(ready, in_thread))
+
+
+async def prepare_place(
+    name: str, place: files.Place, root: Path, klippy: Klippy, in_thread: InThread,
+    temperatures: Mapping[str, float] | None = None, excluded: tuple[str, ...] = (),
+) -> Prepared:  # fmt: skip
+    """As prepare(), for a print of which nothing was saved.
+
+    name: below the gcodes root.  temperatures: for "extruder" and "heater_bed", what
+    the owner says of heaters that a macro sets.  excluded: names of objects.
+    Raises files.FileProblem, plan.Refusal, GcodeError.
+    """
+    path = files.inside(root, name)
+    source = await in_thread(files.identify, root, str(path), time.time())
+    place = files.in_original(source, place)
+    found = await in_thread(files.examine_place, source.path, place)
+    setup = await in_thread(files.setup, source.path, found.head)
+    objects = frozenset(await klippy.list_objects())
+    record = reconstruct.record(
+        found.head, found.line, objects, found.temperatures, temperatures, excluded
+    )
+    machine = await facts(klippy, record.extruder)
+    made = plan.make(
+        record, source.job, found.head, found.line, machine, setup, found.rest
+    )
+    pending = Pending(secrets.token_bytes(16), source.job, record)
+    return Prepared(pending, source.path, found.head, made)
+
+
+async def _ignore(z: float, phases: Phases) -> None:
+    """The default for what is told about Z."""
+
+
+async def carry_out(
+    first: Step,
+    making: asyncio.Future[Prepared],
+    root: Path,
+    scratch: Path,
+    klippy: Klippy,
+    in_thread: InThread,
+    report: sequence.Report,
+    note_z: NoteZ = _ignore,
+) -> str:
+    """Returns the name of the file that now prints.
+
+    first: the first step of the plan; if it is the bed's, it is done while the file
+    is read (`making`) and the resume file written.
+    note_z is given, before and after each step that moves Z, where the motors would
+    be found if the power failed, never higher than they are, and their phases.
+    Raises sequence.SequenceError, OSError, and what `making` raises; the machine is
+    safe then and the record as it was.
+    """
+
+    async def write() -> str:
+        name: str = await in_thread(_write, await making, root, scratch)
+        return name
+
+    writing = asyncio.ensure_future(write())
+
+    def check_files() -> None:
+        if writing.done():
+            writing.result()
+
+    fresh = True
+
+    async def run_gcode(script: str) -> None:
+        nonlocal fresh
+        if not fresh:
+            _check_alone(await klippy.query({"print_stats": ["state"]}))
+        # The facts are from a moment ago: an answer takes up to a quarter of a second.
+        fresh = False
+        await klippy.run_gcode(script)
+
+    async def before(step: Step) -> None:
+        check_files()
+        if step.lowest_z is not None:
+            await note_z(step.lowest_z, {})
+
+    async def after(step: Step) -> None:
+        if step.lowest_z is not None:
+            await _note_where(klippy, note_z)
+
+    try:
+        if first.name != "bed":
+            # A nozzle that is soft must not stand on the part until the file is read.
+            await making
+        await sequence.run(
+            (first,), run_gcode, _reader(klippy, (first,), check_files), report,
+            before, after,
+        )  # fmt: skip
+        rest = (await _or_safe(making, run_gcode)).plan.steps[1:]
+        await sequence.run(
+            rest, run_gcode, _reader(klippy, rest, check_files), report, before,
+            after, done=1,
+        )  # fmt: skip
+    except BaseException:
+        await _note_where(klippy, note_z)
+        making.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        await in_thread(files.remove_resume_files, root)
+        if making.done() and not making.cancelled():
+            # If the file is the reason, no step is.
+            making.result()
+        raise
+    try:
+        name = await writing
+        _check_alone(await klippy.query({"print_stats": ["state"]}))
+        await klippy.start_print(name)
+    except BaseException:
+        # Also when cancelled: the nozzle is hot.
+        await sequence.make_safe(run_gcode)
+        await _note_where(klippy, note_z)
+        raise
+    return name
+
+
+def _write(prepared: Prepared, root: Path, scratch: Path) -> str:
+    files.remove_resume_files(root)
+    return files.write_resume_file(
+        root, prepared.path, prepared.pending.job, prepared.pending.record,
+        prepared.head, prepared.plan, secrets.token_hex(8), scratch,
+    )  # fmt: skip
+
+
+async def _or_safe(
+    making: asyncio.Future[Prepared], run_gcode: sequence.RunGcode
+) -> Prepared:
+    try:
+        return await making
+    except BaseException:
+        await sequence.make_safe(run_gcode)
+        raise
+
+
+def _check_alone(status: Mapping[str, Any]) -> None:
+    if status["print_stats"]["state"] in ("printing", "paused"):
+        raise Interrupted("another print was started meanwhile")
+
+
+def _reader(
+    klippy: Klippy, steps: Sequence[Step], check_files: Callable[[], None]
+) -> sequence.ReadTemperatures:
+    names = {name for step in steps for name in step.wait}
+
+    async def temperatures() -> dict[str, float]:
+        check_files()
+        # A heater that somebody has turned off is left out.
+        wanted: dict[str, list[str] | None] = {"print_stats": ["state"]}
+        wanted |= {name: ["temperature", "target"] for name in names}
+        status = await klippy.query(wanted)
+        _check_alone(status)
+        return {n: status[n]["temperature"] for n in names if status[n]["target"] > 0}
+
+    return temperatures
+
+
+async def _note_where(klippy: Klippy, note_z: NoteZ) -> None:
+    """Best effort, as all that concerns the next power cut."""
+    try:
+        status = await klippy.query({
+            "toolhead": ["homed_axes", "position"],
+            "power_loss_recovery": ["z_motors"],
+        })  # fmt: skip
+        toolhead = status["toolhead"]
+        motors = status["power_loss_recovery"]["z_motors"]
+        phases = {name: (m["phase"], m["cycle"]) for name, m in motors.items()}
+        if "z" in toolhead["homed_axes"]:
+            await note_z(float(toolhead["position"][2]), phases)
+    except Exception as e:
+        logging.info(f"power_loss_recovery: where Z is: {e}")

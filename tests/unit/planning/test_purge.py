@@ -1,0 +1,100 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from moonraker_components.power_loss_recovery.planning.purge import (
+    CLEARANCE,
+    EDGE,
+    LENGTH,
+    Box,
+    Strip,
+    choose,
+    in_the_air,
+    script,
+)
+from tests.unit.samples import record
+
+SMALLEST = LENGTH + 2 * EDGE
+
+
+def boxes(low: float, high: float, least: float) -> st.SearchStrategy[Box]:
+    start, size = st.floats(low, high), st.floats(least, high)
+    return st.builds(lambda x, y, w, h: (x, y, x + w, y + h), start, start, size, size)
+
+
+@given(boxes(-50, 400, 30), boxes(-50, 400, 0))
+@example((0, 0, SMALLEST, SMALLEST), (30, 30, 40, 40))
+def test_a_strip_on_the_bed_keeps_its_distance_and_is_within_reach(
+    bed: Box, part: Box
+) -> None:
+    strip = choose(bed, part)
+    assert bed[0] <= strip.x <= strip.end_x <= bed[2]
+    assert bed[1] <= strip.y <= strip.end_y <= bed[3]
+    if strip.on_bed:
+        x = max(part[0] - strip.end_x, strip.x - part[2])
+        y = max(part[1] - strip.end_y, strip.y - part[3])
+        assert max(x, y) >= CLEARANCE - 1e-6
+        length = max(strip.end_x - strip.x, strip.end_y - strip.y)
+        assert length == pytest.approx(LENGTH)
+
+
+@given(boxes(0, 150, 1))
+def test_a_bed_with_a_free_edge_is_used(part: Box) -> None:
+    bed = (0.0, 0.0, 350.0, 350.0)
+    free_in_front = part[1] >= EDGE + CLEARANCE
+    assert choose(bed, part).on_bed or not free_in_front
+
+
+def test_an_empty_bed_is_purged_in_front() -> None:
+    strip = choose((0, 0, 250, 250), None)
+    assert (strip.x, strip.y, strip.on_bed) == (EDGE, EDGE, True)
+
+
+@pytest.mark.parametrize(("part", "edge"), [
+    ((0, 0, 250, 120), "rear"), ((60, 0, 250, 250), "left"),
+    ((0, 0, 190, 250), "right"),
+])  # fmt: skip
+def test_the_edge_that_is_free_is_found(part: Box, edge: str) -> None:
+    strip = choose((0, 0, 250, 250), part)
+    places = {"rear": strip.y > 200, "left": strip.end_x < 50, "right": strip.x > 200}
+    assert strip.on_bed and places[edge]
+
+
+@pytest.mark.parametrize("part", [(0, 0, 250, 250), (-9, -9, 999, 999)])
+def test_a_full_bed_is_purged_in_the_air(part: Box) -> None:
+    strip = choose((0, 0, 250, 250), part)
+    assert not strip.on_bed and strip == in_the_air((0, 0, 250, 250))
+
+
+def test_a_bed_too_small_for_a_strip_is_purged_in_the_air() -> None:
+    assert not choose((0, 0, SMALLEST - 1, SMALLEST - 1), None).on_bed
+    assert choose((0, 0, SMALLEST, 20), None).on_bed
+    assert choose((0, 0, 20, SMALLEST), None).on_bed
+
+
+@pytest.mark.parametrize("retracted", [0.0, 0.5, 0.8, 5.0, 85.0])
+def test_a_strip_is_purged_however_far_the_filament_was_back(retracted: float) -> None:
+    strip = in_the_air((0.0, 0.0, 200.0, 200.0))
+    lines = script(strip, 9.0, 20.0, record(retracted=retracted), flow=0.2)
+    moves = [float(e) for e in re.findall(r" E(-?[\d.]+)", "\n".join(lines))]
+    back = -sum(move for move in moves if move < 0)
+    assert back == pytest.approx(max(retracted, 0.8))
+    laid = sum(moves) + back - retracted
+    assert moves.count(11.4) == 1 and laid == pytest.approx(11.4, abs=0.801)
+    assert all(abs(move) < 50.0 for move in moves)
+
+
+@pytest.mark.parametrize("end", [(66.0, 6.0), (6.0, 66.0)])
+def test_nothing_is_laid_where_the_nozzle_comes_down(end: tuple[float, float]) -> None:
+    lines = list(script(Strip(6.0, 6.0, *end, True), 1.2, 20.0, record(), flow=0.2))
+    ways = [line for line in lines if " X" in line]
+    assert len(ways) == 3 and [" E" in line for line in ways] == [False, True, False]
+    for line in (ways[0], ways[2]):
+        x, y = (float(v) for v in re.findall(r"[XY]([\d.]+)", line))
+        assert (x - 6.0) + (y - 6.0) == pytest.approx(3.0)
