@@ -41,6 +41,8 @@ class Marks:
         self._open = None
         self._next_refresh = 0.
         self._noted = self._seen = self._bad_run = None
+        # As it was when the last slow line began, and E of the motor then
+        self.began = None
         self._look_again()
     # Attachment to klippy; every way in from klippy is guarded
     def attach(self):
@@ -137,13 +139,14 @@ class Marks:
         if self.sd.work_timer is self._bad_run:
             return
         file_position = self.counter.begin(self.sd)
-        if self._noted is None or (file_position == self._noted
-                                   and self._seen == self._coordinates()):
-            return
-        # Moved by M26, or something else has moved between two lines
-        self._next_refresh = 0.
-        self._append(file_position, None, '')
-        self._open = None
+        if self._noted is not None and (file_position != self._noted
+                                        or self._seen != self._coordinates()):
+            # Moved by M26, or something else has moved between two lines
+            self._next_refresh = 0.
+            self._append(file_position, None, '')
+            self._open = None
+        self.began = (self._make_mark(file_position, None, ''),
+                      self.gcode_move.last_position[3])
     def _note_line(self, line):
         run = self.sd.work_timer
         if run is self._bad_run or self.sd.current_file is None:

@@ -5,8 +5,15 @@
 #
 # PAUSE in a macro of the file, as M600, ends its line with the head parked:
 # that is where the motors are then, but RESUME goes back to the position that
-# PAUSE has saved, and sets klippy's modes as they were.
+# PAUSE has saved.  What such a macro has set before its PAUSE (M83, filament
+# pulled back) it undoes after RESUME, and so does the owner's PAUSE when the
+# resumed print is paused again: the file has to find things as they were when
+# its line began.
+#
+# moonraker-timelapse parks like that for each of its frames, with a delayed
+# G-code that ends the pause: nobody would come and press Resume.
 STATE = 'PAUSE_STATE'
+TIMELAPSE = 'gcode_macro TIMELAPSE_TAKE_FRAME'
 
 class Pause:
     def __init__(self, printer, marks):
@@ -14,8 +21,9 @@ class Pause:
         self.marks = marks
         # Left by an earlier print: some front ends never clear it
         self.stale = None
-        # The mark that a pause came after, and what PAUSE has saved then
-        self.place = self.saved = None
+        # The mark that a pause came after, what PAUSE has saved then, and what
+        # the file had set
+        self.place = self.saved = self.left = None
     def note_reset(self):
         self.stale = self._saved()
     def get_status(self, eventtime):
@@ -32,10 +40,13 @@ class Pause:
             return None
         place, is_paused = (mark['job'], mark['file_position']), False
         if self._is_paused(mark):
-            self.place, self.saved, is_paused = place, self._saved(), True
+            saved, is_paused = self._saved(), not self._is_frame()
+            if place != self.place or saved is not self.saved:
+                self.place, self.saved = place, saved
+                self.left = self._left_by_file(mark, saved)
         elif place != self.place:
             return mark
-        return self._rewound(mark, self.saved, is_paused)
+        return self._rewound(mark, self.saved, self.left, is_paused)
     def _is_paused(self, mark):
         saved = self._saved()
         if saved is None or saved is self.stale:
@@ -47,10 +58,29 @@ class Pause:
         state = lookup('print_stats').get_status(
             self.printer.get_reactor().monotonic())['state']
         return state == 'paused' and lookup('pause_resume').is_paused
+    def _is_frame(self):
+        macro = self.printer.lookup_object(TIMELAPSE, None)
+        return bool(getattr(macro, 'variables', {}).get('is_paused'))
     def _saved(self):
         gcode_move = self.printer.lookup_object('gcode_move', None)
         return getattr(gcode_move, 'saved_states', {}).get(STATE)
-    def _rewound(self, mark, saved, is_paused):
+    def _left_by_file(self, mark, saved):
+        """How things stood when the line with the pause began, or between two
+        lines, when it came from elsewhere.
+
+        'e': of the motor, None if nothing was run since.  None: not known.
+        """
+        began = self.marks.began
+        if began is None:
+            return None
+        gcode = mark['state'].get('gcode') or {}
+        if gcode.get('states', {}).get(STATE) is not saved:
+            return {'state': mark['state'], 'speed': mark['speed'],
+                    'position': mark['position'], 'e': None}
+        then, e = began
+        return {'state': then.state, 'speed': then.speed,
+                'position': then.position, 'e': e}
+    def _rewound(self, mark, saved, left, is_paused):
         base, last = saved['base_position'], saved['last_position']
         factor, speed = saved['extrude_factor'], saved['speed_factor']
         homing = saved['homing_position']
@@ -61,12 +91,24 @@ class Pause:
             speed_factor=speed * 60., extrude_factor=factor,
             homing_origin=list(homing[:3]),
             g92=[base[i] - homing[i] for i in (0, 1, 2)])
+        state = dict(mark['state'], coordinates=coordinates)
+        place = [last[i] - base[i] for i in (0, 1, 2)]
+        if left is None:
+            return dict(
+                mark, paused=is_paused, speed=saved['speed'] / speed,
+                position=place + [(last[3] - base[3]) / factor],
+                retracted=self._retracted(mark, last[3]), state=state)
+        for name in ('absolute_coordinates', 'absolute_extrude'):
+            coordinates[name] = left['state']['coordinates'][name]
+        state['gcode'] = dict(
+            state['gcode'], retracted=left['state']['gcode']['retracted'])
+        retracted = mark['retracted']
+        if left['e'] is not None:
+            retracted = self._retracted(mark, left['e'])
         return dict(
-            mark, paused=is_paused, speed=saved['speed'] / speed,
-            position=[last[i] - base[i] for i in (0, 1, 2)]
-            + [(last[3] - base[3]) / factor],
-            retracted=self._retracted(mark, last[3]),
-            state=dict(mark['state'], coordinates=coordinates))
+            mark, paused=is_paused, speed=left['speed'],
+            position=place + [left['position'][3]], retracted=retracted,
+            state=state)
     def _retracted(self, mark, e):
         """What a macro has pushed or pulled since is the owner's to know: they
         load the filament before the print goes on."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from klippy_extras.power_loss_recovery.pause import Pause
 from tests.unit import samples
 from tests.unit.extra.fake_printer import Printer
@@ -31,7 +33,11 @@ def parked(**changes: Any) -> dict[str, Any]:
 
 
 class Bench(Printer):
-    def __init__(self, mark: dict[str, Any] | None, high: float = 101.0) -> None:
+    """began: a mark and the motor's E when the line with the pause began, if known."""
+
+    def __init__(
+        self, mark: dict[str, Any] | None, high: float = 101.0, began: Any = None
+    ) -> None:
         super().__init__()
         self.state, self.is_paused = "paused", True
         self.saved: dict[str, Any] = {"PAUSE_STATE": SAVED}
@@ -41,7 +47,7 @@ class Bench(Printer):
         )
         self.objects["pause_resume"] = self
         marks: Any = SimpleNamespace(
-            get_status=lambda t: mark, high_water={"extruder": high}
+            get_status=lambda t: mark, high_water={"extruder": high}, began=began
         )
         self.pause = Pause(self, marks)
 
@@ -119,3 +125,73 @@ def test_without_a_mark_or_a_pause_there_is_nothing_to_change() -> None:
 
 def test_where_the_motors_stopped_in_a_pause_counts_the_same() -> None:
     assert Bench(None).pause.before(parked())["position"] == [50.0, 60.0, 4.0, 20.0]
+
+
+# What a macro does before its PAUSE, and undoes after RESUME
+
+
+def in_the_file() -> dict[str, Any]:
+    """Of a file with absolute E, before a macro pulled 3 mm back in M83."""
+    modes = {"absolute_coordinates": True, "absolute_extrude": True}
+    state = samples.state(coordinates=modes)
+    return {**state, "gcode": {"states": {}, "retracted": False}}
+
+
+def with_macro(states: dict[str, Any]) -> dict[str, Any]:
+    modes = {"absolute_coordinates": False, "absolute_extrude": False}
+    state = samples.state(coordinates=modes)
+    state["gcode"] = {"states": states, "retracted": True}
+    return parked(state=state, retracted=4.0, position=[0.0, 0.0, 40.0, 17.0])
+
+
+def test_what_the_line_with_the_pause_did_before_it_is_not_the_files() -> None:
+    then = SimpleNamespace(
+        state=in_the_file(), speed=1500.0, position=(50.0, 60.0, 4.0, 26.0)
+    )
+    mark = with_macro({"PAUSE_STATE": SAVED})
+    told = Bench(mark, high=103.5, began=(then, 103.0)).told()
+    assert told["paused"] is True and told["position"] == [50.0, 60.0, 4.0, 26.0]
+    assert told["speed"] == 1500.0 and told["retracted"] == 0.5
+    coordinates = told["state"]["coordinates"]
+    assert coordinates["absolute_extrude"] is True
+    assert coordinates["absolute_coordinates"] is True
+    assert told["state"]["gcode"]["retracted"] is False
+    # A babystep or M221 in the pause stays.
+    assert coordinates["homing_origin"] == [0.0, 0.0, 0.5]
+    assert coordinates["extrude_factor"] == 0.5
+
+
+def test_of_a_pause_between_two_lines_the_mark_knows_how_the_file_left_it() -> None:
+    """An owner's PAUSE macro pulls filament back before klippy's own."""
+    mark = parked(
+        state=in_the_file(), retracted=0.8, position=[50.0, 60.0, 4.0, 26.0],
+        speed=1200.0,
+    )  # fmt: skip
+    another_line = (SimpleNamespace(), 90.0)
+    told = Bench(mark, high=103.8, began=another_line).told()
+    assert told["position"] == [50.0, 60.0, 4.0, 26.0] and told["speed"] == 1200.0
+    assert told["retracted"] == 0.8
+    assert told["state"]["coordinates"]["absolute_extrude"] is True
+
+
+def test_what_is_done_in_the_pause_does_not_change_how_the_file_left_it() -> None:
+    then = SimpleNamespace(
+        state=in_the_file(), speed=1500.0, position=(50.0, 60.0, 4.0, 26.0)
+    )
+    mark = with_macro({"PAUSE_STATE": SAVED})
+    bench = Bench(mark, high=103.5, began=(then, 103.0))
+    first = bench.told()
+    bench.pause.marks.began = (SimpleNamespace(), 0.0)
+    assert bench.told() == first
+    bench.state, bench.is_paused = "printing", False
+    assert bench.told() == {**first, "paused": False}
+
+
+@pytest.mark.parametrize(("variable", "paused"), [(True, False), (False, True)])
+def test_a_frame_of_a_timelapse_waits_for_nobody(variable: bool, paused: bool) -> None:
+    bench = Bench(parked())
+    bench.objects["gcode_macro TIMELAPSE_TAKE_FRAME"] = SimpleNamespace(
+        variables={"is_paused": variable}
+    )
+    told = bench.told()
+    assert told["paused"] is paused and told["position"] == [50.0, 60.0, 4.0, 20.0]
