@@ -55,6 +55,9 @@ class OnePrint:
         self.repeats = repeats
         self.cuts: list[Cut] = []
         self.warnings: list[str] = []
+        # What a person does before the yes: G-code; and a look after each resume
+        self.by_hand = ""
+        self.look: Until | None = None
         self._interrupted = False
         self._log_read = 0
         self._digest = ""
@@ -91,7 +94,11 @@ class OnePrint:
         """As a person: press Resume, and RESUME where the print was paused."""
         if not self._interrupted:
             return
+        if self.by_hand:
+            self.printer.gcode(self.by_hand)
         outage.resume(self.printer, self.say)
+        if self.look is not None:
+            self.look(self.printer)
         if any(PAUSED in text for text in self.warnings):
             wait_for(self.printer, "the pause again", is_paused)
             self.printer.gcode("RESUME")
@@ -119,8 +126,9 @@ class OnePrint:
     def _power_cut(self, name: str, reason: str = "") -> None:
         """Returns with the offer open."""
         while True:
-            self._log_read = self._log_size()
             at = self.printer.cut_power()
+            # The disk may have forgotten some of the log.
+            self._log_read = self._log_size()
             self._interrupted = True
             try:
                 self.printer.power_on()
