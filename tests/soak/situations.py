@@ -28,10 +28,12 @@ from tests.virtual_printer.outage import Say, Undisturbed
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 from tests.virtual_printer.verdict import Limits
 
+from . import odd_moments, shapes, two_tools
 from .one_print import Cut, OnePrint, Until
-from .scenes import SCENES, Moment, Scene
+from .scene import Moment, Scene
 from .ten_cuts import cut_in_each_step
 
+SCENES = (*odd_moments.SCENES, *two_tools.SCENES, *shapes.SCENES)
 NOTHING_MISSING = "Nothing of the part is missing"
 # What is shown elsewhere, and what nobody has shown.
 ELSEWHERE = (
