@@ -29,6 +29,8 @@ class Marks:
         self.sd = self.toolhead = self.gcode_move = self.mcu = None
         self.snapshot = self.dispatch = self._lookahead = None
         self.job = 0
+        # Told when a slow line begins, and when it has ended: see pause.py
+        self.watch = None
         self.failed = ""
         self.is_approximate = self.is_shutdown = False
         self._extruder_name = 'extruder'
@@ -41,8 +43,6 @@ class Marks:
         self._open = None
         self._next_refresh = 0.
         self._noted = self._seen = self._bad_run = None
-        # As it was when the last slow line began, and E of the motor then
-        self.began = None
         self._look_again()
     # Attachment to klippy; every way in from klippy is guarded
     def attach(self):
@@ -145,8 +145,9 @@ class Marks:
             self._next_refresh = 0.
             self._append(file_position, None, '')
             self._open = None
-        self.began = (self._make_mark(file_position, None, ''),
-                      self.gcode_move.last_position[3])
+        if self.watch is not None:
+            self.watch.note_start(self._make_mark(file_position, None, ''),
+                                  self.gcode_move.last_position[3])
     def _note_line(self, line):
         run = self.sd.work_timer
         if run is self._bad_run or self.sd.current_file is None:
@@ -155,6 +156,8 @@ class Marks:
         file_position = self.counter.advance(line, self.sd.next_file_position)
         word = first_word(line)
         self._append(file_position, fraction.shape_of(word, line), word)
+        if self.watch is not None:
+            self.watch.note_line(self.job, file_position)
         way = self.dispatch
         if (way is not None and not way.is_asked
             and dispatch.can_follow(self._lookahead)):

@@ -19,13 +19,33 @@ class Pause:
     def __init__(self, printer, marks):
         self.printer = printer
         self.marks = marks
+        marks.watch = self
         # Left by an earlier print: some front ends never clear it
         self.stale = None
-        # The mark that a pause came after, what PAUSE has saved then, and what
-        # the file had set
+        # How things stood when the last slow line began
+        self.began = None
+        # The place that a pause came at, what PAUSE has saved then, and how
+        # the file had left things
         self.place = self.saved = self.left = None
     def note_reset(self):
         self.stale = self._saved()
+        self.began = None
+    def note_start(self, mark, e):
+        """A line begins.  e: of the motor, mm."""
+        self.began = ({'state': mark.state, 'speed': mark.speed,
+                       'e': mark.position[3], 'motor_e': e}, self._saved())
+    def note_line(self, job, file_position):
+        """It has ended.  A pause in it may be over before anybody asks."""
+        if self.began is None:
+            return
+        left, before = self.began
+        saved = self._saved()
+        if saved is before or saved is None:
+            return
+        pause_resume = self.printer.lookup_object('pause_resume', None)
+        if getattr(pause_resume, 'is_paused', False):
+            self.place, self.saved = (job, file_position), saved
+            self.left = left
     def get_status(self, eventtime):
         """As the marks have it, but for a print that stands paused."""
         return self.before(self.marks.get_status(eventtime))
@@ -40,10 +60,10 @@ class Pause:
             return None
         place, is_paused = (mark['job'], mark['file_position']), False
         if self._is_paused(mark):
-            saved, is_paused = self._saved(), not self._is_frame()
-            if place != self.place or saved is not self.saved:
-                self.place, self.saved = place, saved
-                self.left = self._left_by_file(mark, saved)
+            is_paused = not self._is_frame()
+            if place != self.place:
+                self.place, self.left = place, self._left_by_file(mark)
+            self.saved = self._saved()
         elif place != self.place:
             return mark
         return self._rewound(mark, self.saved, self.left, is_paused)
@@ -64,22 +84,13 @@ class Pause:
     def _saved(self):
         gcode_move = self.printer.lookup_object('gcode_move', None)
         return getattr(gcode_move, 'saved_states', {}).get(STATE)
-    def _left_by_file(self, mark, saved):
-        """How things stood when the line with the pause began, or between two
-        lines, when it came from elsewhere.
-
-        'e': of the motor, None if nothing was run since.  None: not known.
-        """
-        began = self.marks.began
-        if began is None:
+    def _left_by_file(self, mark):
+        """Between two lines, for a pause that came from elsewhere: nothing was
+        run since.  None: not known."""
+        if self.began is None:
             return None
-        gcode = mark['state'].get('gcode') or {}
-        if gcode.get('states', {}).get(STATE) is not saved:
-            return {'state': mark['state'], 'speed': mark['speed'],
-                    'position': mark['position'], 'e': None}
-        then, e = began
-        return {'state': then.state, 'speed': then.speed,
-                'position': then.position, 'e': e}
+        return {'state': mark['state'], 'speed': mark['speed'],
+                'e': mark['position'][3], 'motor_e': None}
     def _rewound(self, mark, saved, left, is_paused):
         base, last = saved['base_position'], saved['last_position']
         factor, speed = saved['extrude_factor'], saved['speed_factor']
@@ -103,11 +114,11 @@ class Pause:
         state['gcode'] = dict(
             state['gcode'], retracted=left['state']['gcode']['retracted'])
         retracted = mark['retracted']
-        if left['e'] is not None:
-            retracted = self._retracted(mark, left['e'])
+        if left['motor_e'] is not None:
+            retracted = self._retracted(mark, left['motor_e'])
         return dict(
             mark, paused=is_paused, speed=left['speed'],
-            position=place + [left['position'][3]], retracted=retracted,
+            position=place + [left['e']], retracted=retracted,
             state=state)
     def _retracted(self, mark, e):
         """What a macro has pushed or pulled since is the owner's to know: they

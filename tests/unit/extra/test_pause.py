@@ -33,11 +33,7 @@ def parked(**changes: Any) -> dict[str, Any]:
 
 
 class Bench(Printer):
-    """began: a mark and the motor's E when the line with the pause began, if known."""
-
-    def __init__(
-        self, mark: dict[str, Any] | None, high: float = 101.0, began: Any = None
-    ) -> None:
+    def __init__(self, mark: dict[str, Any] | None, high: float = 101.0) -> None:
         super().__init__()
         self.state, self.is_paused = "paused", True
         self.saved: dict[str, Any] = {"PAUSE_STATE": SAVED}
@@ -47,12 +43,25 @@ class Bench(Printer):
         )
         self.objects["pause_resume"] = self
         marks: Any = SimpleNamespace(
-            get_status=lambda t: mark, high_water={"extruder": high}, began=began
+            get_status=lambda t: mark, high_water={"extruder": high}
         )
         self.pause = Pause(self, marks)
 
     def told(self) -> Any:
         return self.pause.get_status(0.0)
+
+    def run(self, pauses: bool, e: float = 103.0) -> None:
+        """The line before the mark, that began with an E of the file of 26."""
+        saved = self.saved.pop("PAUSE_STATE")
+        if not pauses:
+            self.saved["PAUSE_STATE"] = dict(saved)
+        then: Any = SimpleNamespace(
+            state=in_the_file(), speed=1500.0, position=(50.0, 60.0, 4.0, 26.0)
+        )
+        self.pause.note_start(then, e)
+        if pauses:
+            self.saved["PAUSE_STATE"] = saved
+        self.pause.note_line(1, samples.POSITION)
 
 
 def test_the_place_is_the_one_before_the_park_position() -> None:
@@ -137,28 +146,50 @@ def in_the_file() -> dict[str, Any]:
     return {**state, "gcode": {"states": {}, "retracted": False}}
 
 
-def with_macro(states: dict[str, Any]) -> dict[str, Any]:
+def with_macro() -> dict[str, Any]:
     modes = {"absolute_coordinates": False, "absolute_extrude": False}
     state = samples.state(coordinates=modes)
-    state["gcode"] = {"states": states, "retracted": True}
+    state["gcode"] = {"states": {}, "retracted": True}
     return parked(state=state, retracted=4.0, position=[0.0, 0.0, 40.0, 17.0])
 
 
-def test_what_the_line_with_the_pause_did_before_it_is_not_the_files() -> None:
-    then = SimpleNamespace(
-        state=in_the_file(), speed=1500.0, position=(50.0, 60.0, 4.0, 26.0)
-    )
-    mark = with_macro({"PAUSE_STATE": SAVED})
-    told = Bench(mark, high=103.5, began=(then, 103.0)).told()
-    assert told["paused"] is True and told["position"] == [50.0, 60.0, 4.0, 26.0]
+def assert_as_the_file_left_it(told: dict[str, Any]) -> None:
+    assert told["position"] == [50.0, 60.0, 4.0, 26.0]
     assert told["speed"] == 1500.0 and told["retracted"] == 0.5
     coordinates = told["state"]["coordinates"]
     assert coordinates["absolute_extrude"] is True
     assert coordinates["absolute_coordinates"] is True
     assert told["state"]["gcode"]["retracted"] is False
+
+
+def test_what_the_line_with_the_pause_did_before_it_is_not_the_files() -> None:
+    bench = Bench(with_macro(), high=103.5)
+    bench.run(pauses=True)
+    told = bench.told()
+    assert told["paused"] is True
+    assert_as_the_file_left_it(told)
     # A babystep or M221 in the pause stays.
-    assert coordinates["homing_origin"] == [0.0, 0.0, 0.5]
-    assert coordinates["extrude_factor"] == 0.5
+    assert told["state"]["coordinates"]["homing_origin"] == [0.0, 0.0, 0.5]
+    assert told["state"]["coordinates"]["extrude_factor"] == 0.5
+
+
+def test_a_pause_that_was_over_before_anybody_asked_counts_the_same() -> None:
+    """A timelapse parks for less than a status takes; its way back is longer."""
+    bench = Bench(with_macro(), high=103.5)
+    bench.run(pauses=True)
+    bench.state, bench.is_paused = "printing", False
+    told = bench.told()
+    assert told["paused"] is False
+    assert_as_the_file_left_it(told)
+
+
+def test_a_line_that_only_restores_saved_states_is_no_pause() -> None:
+    """As the first lines of a resume file do."""
+    mark = with_macro()
+    bench = Bench(mark, high=103.5)
+    bench.state, bench.is_paused = "printing", False
+    bench.run(pauses=True)
+    assert bench.told() is mark
 
 
 def test_of_a_pause_between_two_lines_the_mark_knows_how_the_file_left_it() -> None:
@@ -167,24 +198,23 @@ def test_of_a_pause_between_two_lines_the_mark_knows_how_the_file_left_it() -> N
         state=in_the_file(), retracted=0.8, position=[50.0, 60.0, 4.0, 26.0],
         speed=1200.0,
     )  # fmt: skip
-    another_line = (SimpleNamespace(), 90.0)
-    told = Bench(mark, high=103.8, began=another_line).told()
+    bench = Bench(mark, high=103.8)
+    bench.run(pauses=False)
+    told = bench.told()
+    assert told["paused"] is True
     assert told["position"] == [50.0, 60.0, 4.0, 26.0] and told["speed"] == 1200.0
     assert told["retracted"] == 0.8
     assert told["state"]["coordinates"]["absolute_extrude"] is True
 
 
-def test_what_is_done_in_the_pause_does_not_change_how_the_file_left_it() -> None:
-    then = SimpleNamespace(
-        state=in_the_file(), speed=1500.0, position=(50.0, 60.0, 4.0, 26.0)
-    )
-    mark = with_macro({"PAUSE_STATE": SAVED})
-    bench = Bench(mark, high=103.5, began=(then, 103.0))
-    first = bench.told()
-    bench.pause.marks.began = (SimpleNamespace(), 0.0)
-    assert bench.told() == first
-    bench.state, bench.is_paused = "printing", False
-    assert bench.told() == {**first, "paused": False}
+def test_a_second_pause_in_the_same_place_is_left_the_same_way() -> None:
+    bench = Bench(with_macro(), high=103.5)
+    bench.run(pauses=True)
+    bench.told()
+    bench.saved["PAUSE_STATE"] = {**SAVED, "homing_position": [0.0, 0.0, 0.6, 0.0]}
+    told = bench.told()
+    assert_as_the_file_left_it(told)
+    assert told["state"]["coordinates"]["homing_origin"] == [0.0, 0.0, 0.6]
 
 
 @pytest.mark.parametrize(("variable", "paused"), [(True, False), (False, True)])
