@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.virtual_printer import oracle, outage, parts
+from tests.virtual_printer import outage, parts
 from tests.virtual_printer.klippy_tree import REPO, prepare
 from tests.virtual_printer.printer import VirtualPrinter
-from tests.virtual_printer.trace import Session
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -172,10 +171,4 @@ def test_after_all_that_the_part_comes_out_whole(bench: Bench, part: Path) -> No
         assert bench.printer.wait("the resume", bench.ended, 400)["last_error"] == ""
         outage.finish(bench.printer)
         undisturbed = whole.result()
-    sessions, _ = bench.printer.sessions()
-    verdict = judged(undisturbed, sessions)
-    assert verdict.reasons() == []
-
-
-def judged(whole: outage.Undisturbed, sessions: list[Session]) -> oracle.Verdict:
-    return oracle.compare(whole.sessions, sessions, whole.geometry)
+    assert outage.judge_printed(undisturbed, bench.printer).reasons() == []

@@ -191,6 +191,12 @@ def judge(undisturbed: Undisturbed, outcome: Outcome) -> oracle.Verdict:
     )
 
 
+def judge_printed(undisturbed: Undisturbed, printer: VirtualPrinter) -> oracle.Verdict:
+    """The same for all that this printer has laid, whoever interrupted it."""
+    sessions, _ = printer.sessions()
+    return oracle.compare(undisturbed.sessions, sessions, undisturbed.geometry)
+
+
 def wait_offer(printer: VirtualPrinter) -> float:
     """Seconds until the prompt is on the console of a ready printer."""
     started = time.monotonic()
