@@ -130,10 +130,7 @@ def test_before_and_while_it_prints(bench: Bench) -> None:
         with pytest.raises(PrinterError, match="409: A print is running"):
             bench.ask(name)
     assert bench.ask("history") == {"outages": []}
-    bench.printer.arm_cut(9.0)
-    outage.wait_cut(bench.printer, 9.0)
-    bench.printer.power_on()
-    outage.wait_offer(bench.printer)
+    outage.cut_and_boot(bench.printer, 9.0)
 
 
 def test_after_the_cut_it_says_what_was_interrupted(bench: Bench) -> None:

@@ -122,13 +122,7 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bench(part: Path) -> Iterator[Bench]:
     with VirtualPrinter(seed=SEED, config=CONFIG) as printer:
-        printer.power_on()
-        outage.calibrate(printer)
-        printer.print_file(part)
-        printer.arm_cut(CUT)
-        outage.wait_cut(printer, CUT)
-        printer.power_on()
-        outage.wait_offer(printer)
+        outage.interrupt(printer, part, CUT)
         yield Bench(printer, printer.machine("state")["nozzle"][2])
 
 

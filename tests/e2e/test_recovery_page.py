@@ -39,13 +39,7 @@ ELSEWHERE = {"X-Forwarded-For": "10.11.12.13"}
 def printer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPrinter]:
     part = parts.write(tmp_path_factory.mktemp("part") / "part.gcode", PART)
     with VirtualPrinter(seed=SEED) as printer:
-        printer.power_on()
-        outage.calibrate(printer)
-        printer.print_file(part)
-        printer.arm_cut(CUT)
-        outage.wait_cut(printer, CUT)
-        printer.power_on()
-        outage.wait_offer(printer)
+        outage.interrupt(printer, part, CUT)
         yield printer
 
 
