@@ -26,9 +26,8 @@ import numpy as np
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
 from moonraker_components.power_loss_recovery import files
-from moonraker_components.power_loss_recovery.journal import Journal
 from moonraker_components.power_loss_recovery.planning import reconstruct
-from moonraker_components.power_loss_recovery.record import to_payloads
+from tests.unit.journal_samples import interrupted
 from tests.virtual_printer import outage
 from tests.virtual_printer.disk import OrdinaryDisk
 from tests.virtual_printer.printer import VirtualPrinter
@@ -76,11 +75,7 @@ def interrupt(printer: VirtualPrinter, size: int, share: float) -> Path:
     found = files.examine_place(path, files.Place(position=position))
     made = reconstruct.record(found.head, found.line, told=HOT)
     record = replace(made, from_file=False, saved_at=time.time())
-    journal = Journal(str(printer.data / "plr" / "journal"))
-    job_payload, mark_payload = to_payloads(source.job, record)
-    journal.write_job(b"A" * 16, job_payload)
-    journal.write_mark(b"A" * 16, mark_payload)
-    journal.close()
+    interrupted(printer.data / "plr" / "journal", source.job, record).close()
     return path
 
 
