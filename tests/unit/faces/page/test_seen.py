@@ -31,6 +31,11 @@ def test_an_interrupted_print_is_shown_with_all_there_is(open_page: Open) -> Non
     assert tab.refused == []
 
 
+def test_the_nozzle_is_the_one_that_was_printing(open_page: Open) -> None:
+    tab, _ = open_page(FakeMoonraker(record={**PLACE, "extruder": "extruder1"}))
+    tab.wait_text("hotend-now", "190")
+
+
 def test_the_layer_is_drawn_in_both_schemes(open_page: Open) -> None:
     for scheme in ("light", "dark"):
         tab, _ = open_page(color_scheme=scheme)
