@@ -27,6 +27,11 @@ pytestmark = [
 ]
 SEED = 38
 PART = parts.Part(size=12, layers=4, long_line=60.0)
+# How sure Z is has its own tests: here it only has to be found.
+CONFIG = """
+[power_loss_recovery]
+sample_size: 1
+"""
 CUT = 10.0  # s after the first plastic: above the first layer, below the last
 CAN_RESUME = "document.getElementById('resume').ariaDisabled === 'false'"
 PLANNED = "document.querySelectorAll('#steps li').length > 0"
@@ -38,14 +43,8 @@ ELSEWHERE = {"X-Forwarded-For": "10.11.12.13"}
 @pytest.fixture(scope="module")
 def printer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualPrinter]:
     part = parts.write(tmp_path_factory.mktemp("part") / "part.gcode", PART)
-    with VirtualPrinter(seed=SEED) as printer:
-        printer.power_on()
-        outage.calibrate(printer)
-        printer.print_file(part)
-        printer.arm_cut(CUT)
-        outage.wait_cut(printer, CUT)
-        printer.power_on()
-        outage.wait_offer(printer)
+    with VirtualPrinter(seed=SEED, config=CONFIG) as printer:
+        outage.interrupt(printer, part, CUT)
         yield printer
 
 

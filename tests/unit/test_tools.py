@@ -19,7 +19,7 @@ from moonraker_components.power_loss_recovery.record import (
     from_payloads,
     to_payloads,
 )
-from moonraker_components.power_loss_recovery.resuming import recovery
+from moonraker_components.power_loss_recovery.resuming import machine_facts, recovery
 from moonraker_components.power_loss_recovery.saving.lineage import Pending
 from moonraker_components.power_loss_recovery.store.payloads import RecordError
 from tests.unit.fake_klippy import SETTINGS, FakeKlippy
@@ -230,9 +230,9 @@ def test_it_survives_the_journal() -> None:
 @pytest.mark.asyncio
 async def test_the_changer_is_asked_for_with_all_its_tools() -> None:
     klippy = FakeKlippy()
-    assert (await recovery.facts(klippy.api, "extruder")).changer is None
+    assert (await machine_facts.facts(klippy.api, "extruder")).changer is None
     klippy.status |= status("tool T2")
-    found = (await recovery.facts(klippy.api, "extruder")).changer
+    found = (await machine_facts.facts(klippy.api, "extruder")).changer
     assert found == tools.read(status("tool T2"))
     assert found is not None and found.mounted is not None
     assert [t.number for t in found.tools] == [0, 1, 2] and found.mounted.number == 2

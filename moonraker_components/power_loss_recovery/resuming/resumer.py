@@ -21,6 +21,7 @@ from ..planning.steps import Step
 from ..record import Phases
 from ..saving.lineage import Pending
 from . import elsewhere, recovery
+from .machine_facts import Klippy
 from .read_once import ReadOnce
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Resumer:
             self.eventloop.run_in_thread
         )
         apis = component.klippy_apis
-        self.klippy = recovery.Klippy(
+        self.klippy = Klippy(
             apis.run_gcode, apis.query_objects, apis.get_object_list, self._start_print
         )
         self.task: asyncio.Task[None] | None = None

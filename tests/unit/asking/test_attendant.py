@@ -23,8 +23,9 @@ from moonraker_components.power_loss_recovery.asking import (
 from moonraker_components.power_loss_recovery.journal import JournalError
 from moonraker_components.power_loss_recovery.saving import interruption
 from moonraker_components.power_loss_recovery.settings import Settings
+from tests.unit.journal_samples import A
 from tests.unit.samples import GCODE, mark, state
-from tests.unit.test_component import JOB_ID, Bench, bench  # noqa: F401
+from tests.unit.test_component import Bench, bench  # noqa: F401
 from tests.unit.tracker_bench import LINES
 
 pytestmark = pytest.mark.asyncio
@@ -349,7 +350,7 @@ async def test_an_attempt_that_cannot_be_counted_is_none(
 
 
 async def test_a_loop_of_power_cuts_ends(configure: Configure, printer: Bench) -> None:
-    await printer.plr.tracker.amend(JOB_ID, attempts=2)
+    await printer.plr.tracker.amend(A, attempts=2)
     await configure(auto_resume="always", hold_bed=30)
     await until(lambda: said(printer, "not resumed by itself: the power has failed"))
     assert said(printer, "The bed is not kept warm: the power has failed after 2")
@@ -482,7 +483,7 @@ async def test_after_a_shutdown_nobody_is_in_a_hurry(
     configure: Configure, printer: Bench
 ) -> None:
     hot = interruption.shutdown("Heater extruder not heating at expected rate")
-    await printer.plr.tracker.amend(JOB_ID, cause=hot)
+    await printer.plr.tracker.amend(A, cause=hot)
     await configure(auto_resume="always", hold_bed=30)
     await until(lambda: said(printer, "it was no power loss (Klipper shut down: Hea"))
     assert said(printer, "The bed is not kept warm: Klipper shut down: Heater")
