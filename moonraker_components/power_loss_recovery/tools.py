@@ -163,6 +163,17 @@ def selected(state: Mapping[str, Any]) -> Selected | None:
     return None if number < 0 else Selected(number, name)
 
 
+def number(state: Mapping[str, Any], extruder: str) -> int | None:
+    """What a slicer calls the tool; None where there is one only, as with an MMU."""
+    tool = selected(state)
+    if tool is not None:
+        return tool.number
+    if "extruder1" not in state["heaters"]:
+        return None
+    digits = extruder.removeprefix("extruder")
+    return int(digits or 0) if digits.isdecimal() or not digits else None
+
+
 def changes(lines: bytes) -> frozenset[int]:
     """Numbers of the tools that these lines change to."""
     return frozenset(int(a or b) for a, b in _CHANGE.findall(lines))

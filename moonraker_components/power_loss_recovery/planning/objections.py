@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import tools
 from ..record import Job, Record
-from . import rotor
+from . import cooling, rotor
 from .facts import Facts
 
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
@@ -56,6 +56,8 @@ def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
 def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
     """Those that do not need the file; disagree.py has the others."""
     found = []
+    if facts.outage is not None:
+        found += cooling.warnings(record, facts.outage)
     if record.from_file:
         found.append(
             "Nothing was saved of this print: all is taken from the file. What was set"

@@ -17,6 +17,7 @@ from .. import files, plan, sequence, tools
 from ..gcode.ahead import Reach
 from ..gcode.scan import Head
 from ..planning import hooks, purge, reconstruct, restore, rotor
+from ..planning.cooling import Outage
 from ..planning.facts import KINEMATICS, Facts
 from ..planning.steps import Step
 from ..record import Phases
@@ -169,7 +170,7 @@ def _purge_flow(extruder: Mapping[str, Any]) -> float:
 
 async def check(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
-    z_strategy: str | None = None,
+    z_strategy: str | None = None, outage: Outage | None = None,
 ) -> Ready:  # fmt: skip
     """All checks that take no time, however long the file is.  Raises
     files.FileProblem, plan.Refusal."""
@@ -178,7 +179,7 @@ async def check(
         facts(klippy, pending.record.extruder, z_strategy),
     )
     lines = await in_thread(files.lines_to_come, path, pending.record)
-    machine = replace(machine, changer=tools.expecting(
+    machine = replace(machine, outage=outage, changer=tools.expecting(
         machine.changer, pending.record.state, lines
     ))  # fmt: skip
     if pending.aside and machine.toolhead_z is None:
@@ -215,11 +216,10 @@ async def prepare_place(
     name: str, place: files.Place, root: Path, klippy: Klippy, in_thread: InThread,
     temperatures: Mapping[str, float] | None = None, excluded: tuple[str, ...] = (),
 ) -> Prepared:  # fmt: skip
-    """As prepare(), for a print of which nothing was saved.
+    """As prepare(), for a print of which nothing was saved.  Raises GcodeError too.
 
     name: below the gcodes root.  temperatures: for "extruder" and "heater_bed", what
     the owner says of heaters that a macro sets.  excluded: names of objects.
-    Raises files.FileProblem, plan.Refusal, GcodeError.
     """
     path = files.inside(root, name)
     source = await in_thread(files.identify, root, str(path), time.time())

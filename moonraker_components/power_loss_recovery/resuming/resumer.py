@@ -157,10 +157,11 @@ class Resumer:
         loop = asyncio.get_running_loop()
         with self.alone(looking=dry_run):
             pending = self._pending()
+            outage = await self.component.attendant.outage(pending)
             try:
                 ready = await recovery.check(
                     pending, self.gcodes, self.klippy, self.eventloop.run_in_thread,
-                    z_strategy,
+                    z_strategy, outage,
                 )  # fmt: skip
                 prepared = await self._examined(ready, place, dry_run)
             except (plan.Refusal, files.FileProblem, GcodeError, OSError) as e:
