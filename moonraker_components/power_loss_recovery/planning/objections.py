@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import tools
 from ..record import Job, Record
-from . import cooling, rotor
+from . import carriages, cooling, rotor
 from .facts import Facts
 
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
@@ -48,8 +48,7 @@ def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
                 f" {high:.2f}: was the configuration changed?"
             )
     reasons += tools.refusals(record.state, facts.changer)
-    if record.extruder != "extruder" and "dual_carriage" in facts.objects:
-        reasons.append("Resuming on the second carriage is not possible yet.")
+    reasons += carriages.refusals(record, facts.objects)
     return reasons
 
 
