@@ -390,6 +390,11 @@ def test_a_paused_print_is_paused_beside_the_part_before_the_way_to_it() -> None
     assert any("paused again" in w for w in made.warnings)
 
 
+def test_without_pause_resume_the_card_itself_is_paused() -> None:
+    assert any(line.startswith(b"M25 ;") for line in make(record(paused=True)).prologue)
+    assert not any(line.startswith(b"M25") for line in make(record()).prologue)
+
+
 @pytest.mark.parametrize(("paused", "facts"), [(False, PAUSING), (True, FACTS)])
 def test_a_print_that_ran_or_cannot_pause_goes_on(paused: bool, facts: Facts) -> None:
     made = make(record(paused=paused), facts)
