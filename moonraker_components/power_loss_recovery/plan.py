@@ -77,6 +77,7 @@ def make(
     begun, first_line = split(record, head, line)
     stands = _stands(record, facts)
     warnings = objections.warnings(record, facts, stands)
+    warnings += tools.filament_in_file(facts.objects, head.tool)
     warnings += differences(record, head)
     safe_z = _safe_z(record, head.top_z or 0.0, facts)
     bed = _bed(record, facts)

@@ -2,8 +2,9 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """Machines that change tools: which one the print had, and which one is mounted now.
 
-What a kind of changer is called in klippy, and understands, is in KINDS alone; an MMU
-is another class there, and one in the extra's tools.py.
+What a kind of changer is called in klippy, and understands, is in KINDS alone, and in
+the extra's tools.py.  No MMU is in there: to change its filament takes full heat and a
+place to purge, and a resume changes tools when the nozzle is only soft.
 """
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 from .store.payloads import RecordError
 
 MAX_NUMBER = 999
+# Happy Hare, AFC, Trad Rack and the first ERCF, as klippy names them
+MMUS = ("mmu", "AFC", "trad_rack", "ercf")
 VERIFY_SECONDS = 30
 # After a power cut in the middle of a change, what it was changing to
 _CHANGE = re.compile(
@@ -266,6 +269,21 @@ def warnings(state: Mapping[str, Any], changer: Changer | None) -> Iterator[str]
             "The power may have failed in a tool change: see that the head stands free"
             " of the docks before you resume."
         )
+
+
+def mmu_warnings(objects: Collection[str]) -> Iterator[str]:
+    for name in MMUS:
+        if name in objects:
+            yield (
+                f"[{name}] found: which filament is loaded is not checked. It must be"
+                " the one that was printing."
+            )
+
+
+def filament_in_file(objects: Collection[str], tool: int | None) -> Iterator[str]:
+    """tool: what the file has selected last."""
+    if tool is not None and any(name in objects for name in MMUS):
+        yield f"The filament that the file had selected is that of T{tool}."
 
 
 def verify(state: Mapping[str, Any], changer: Changer | None) -> str | None:
