@@ -30,7 +30,7 @@ CLOCK_UNSET = 365 * 86400.0  # s; a host whose clock starts in 1970 says more
 HOLDS: Mapping[str, tuple[float, str]] = {
     "PLA": (40.0, "PLA mostly lets go of smooth PEI below about 40 °C"),
     "PETG": (
-        30.0, "PETG often holds on smooth PEI when it is cold, but not a small foot"
+        30.0, "PETG often holds on smooth PEI when it is cold, but not by a small foot"
     ),
     "ABS": (
         80.0, "ABS and ASA shrink: below about 80 °C corners lift, and stand in the"

@@ -16,8 +16,7 @@ from typing import Any
 from .. import files, plan, sequence, tools
 from ..gcode.ahead import Reach
 from ..gcode.scan import Head
-from ..planning import hooks, purge, reconstruct, restore, rotor
-from ..planning.cooling import Outage
+from ..planning import cooling, hooks, purge, reconstruct, restore, rotor
 from ..planning.facts import KINEMATICS, Facts
 from ..planning.steps import Step
 from ..record import Phases
@@ -170,7 +169,7 @@ def _purge_flow(extruder: Mapping[str, Any]) -> float:
 
 async def check(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
-    z_strategy: str | None = None, outage: Outage | None = None,
+    z_strategy: str | None = None, outage: cooling.Outage | None = None,
 ) -> Ready:  # fmt: skip
     """All checks that take no time, however long the file is.  Raises
     files.FileProblem, plan.Refusal."""

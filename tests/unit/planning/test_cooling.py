@@ -78,7 +78,7 @@ def test_a_print_without_a_warm_bed_has_nothing_to_lose() -> None:
 @pytest.mark.parametrize(("material", "bed", "said"), [
     ("PLA", 24.0, "PLA mostly lets go of smooth PEI below about 40 °C."),
     ("PLA", 45.0, "PLA mostly still holds on smooth PEI at that."),
-    ("PETG", 24.0, "PETG often holds on smooth PEI when it is cold, but not a small"),
+    ("PETG", 24.0, "PETG often holds on smooth PEI when it is cold, but not"),
     ("ABS", 24.0, "ABS and ASA shrink: below about 80 °C corners lift, and stand"),
     ("ABS", 85.0, "ABS mostly still holds"),
 ])  # fmt: skip
