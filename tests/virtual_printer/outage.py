@@ -242,7 +242,8 @@ def finish(printer: VirtualPrinter, say: Say = quiet) -> None:
             break
         if state not in ("printing", "standby"):
             message = status["print_stats"].get("message", "")
-            raise PrinterError(f"the print ended: {state} {message}".strip())
+            why = printer.why_not_ready()
+            raise PrinterError(f"the print ended: {state} {message} {why}".strip())
         sd = status["virtual_sdcard"]
         if sd["file_position"] != position:
             moved, position = time.monotonic(), sd["file_position"]

@@ -450,6 +450,11 @@ def test_an_answer_that_never_comes_does_not_stop_the_rest(open_page: Open) -> N
     tab.wait_text("trouble", "The resume failed: Home X and Y")
 
 
+def test_the_nozzle_is_the_one_that_was_printing(open_page: Open) -> None:
+    tab, _ = open_page(FakeMoonraker(record={**PLACE, "extruder": "extruder1"}))
+    tab.wait_text("hotend-now", "190")
+
+
 def test_temperatures_that_nobody_tells_are_unknown(open_page: Open) -> None:
     fake = FakeMoonraker(record={**PLACE, "bed_now": None})
     fake.refuse = {"/printer/objects/query": (503, "Klippy Disconnected")}
