@@ -271,18 +271,24 @@ def warnings(state: Mapping[str, Any], changer: Changer | None) -> Iterator[str]
         )
 
 
-def mmu_warnings(objects: Collection[str]) -> Iterator[str]:
-    for name in MMUS:
-        if name in objects:
-            yield (
-                f"[{name}] found: which filament is loaded is not checked. It must be"
-                " the one that was printing."
-            )
+def mmus(names: Collection[str]) -> list[str]:
+    """Of klippy's objects, or of the sections of its configuration (lower case)."""
+    found = {name.lower() for name in names}
+    return [name for name in MMUS if name.lower() in found]
+
+
+def mmu_warnings(found: Collection[str]) -> Iterator[str]:
+    """found: as mmus() gives it."""
+    for name in found:
+        yield (
+            f"[{name}] found: which filament is loaded is not checked. It must be"
+            " the one that was printing."
+        )
 
 
 def filament_in_file(objects: Collection[str], tool: int | None) -> Iterator[str]:
     """tool: what the file has selected last."""
-    if tool is not None and any(name in objects for name in MMUS):
+    if tool is not None and mmus(objects):
         yield f"The filament that the file had selected is that of T{tool}."
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import answers, files, reading
+from .. import answers, files, reading, tools
 from ..gcode.errors import GcodeError
 from ..planning.cooling import Outage
 from ..prompts import plain, summary
@@ -45,6 +45,7 @@ class Attendant:
         self.ready = False
         self.mesh_profiles: frozenset[str] = frozenset()
         self.can_cancel = False
+        self.mmus: tuple[str, ...] = ()
         self.attempts = Attempts(component)
         self._complete: bytes | None = None  # a print without missing plastic
         self._asked: bytes | None = None
@@ -59,6 +60,7 @@ class Attendant:
         self.ready = True
         self.mesh_profiles = frozenset(status.get("bed_mesh", {}).get("profiles") or ())
         self.can_cancel = "pause_resume" in settings
+        self.mmus = tuple(tools.mmus(settings))
         self.bed.maximum = float(settings.get("heater_bed", {}).get("max_temp", 0.0))
         self.look()
 
@@ -136,6 +138,7 @@ class Attendant:
             complete=pending.job_id == self._complete,
             seen=outage.seen,
             material=outage.material,
+            mmus=self.mmus,
         )
 
     async def outage(self, pending: Pending) -> Outage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import tools
 from ..planning import cooling
 from ..planning.restore import has_mesh
 from ..record import Record
@@ -15,7 +16,7 @@ from ..saving.interruption import Interruption
 class Scene:
     """The machine as it is found.  off, bed, seen, material: as in cooling.Outage.
     attempts: as the record's, before this boot.  mesh_profiles: those that klippy has.
-    complete: all plastic of the file is laid.
+    complete: all plastic of the file is laid.  mmus: names of those that are there.
     """
 
     interruption: Interruption
@@ -28,6 +29,7 @@ class Scene:
     complete: bool = False
     seen: cooling.Seen | None = None
     material: str | None = None
+    mmus: tuple[str, ...] = ()
 
     @property
     def outage(self) -> cooling.Outage:
@@ -56,6 +58,7 @@ def warnings(record: Record, scene: Scene) -> list[str]:
     found += cooling.warnings(record, scene.outage)
     if not scene.measures_z:
         found.append("Z is taken from the record, not measured.")
+    found += tools.mmu_warnings(scene.mmus)
     profile = record.state["mesh"].get("profile")
     if profile and profile not in scene.mesh_profiles and not has_mesh(record):
         found.append(f"The bed mesh {profile!r} was never stored and is lost.")

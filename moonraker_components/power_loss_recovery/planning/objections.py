@@ -90,7 +90,7 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             " Load the filament if that is why, then RESUME."
         )
     found += tools.warnings(record.state, facts.changer)
-    found += tools.mmu_warnings(facts.objects)
+    found += tools.mmu_warnings(tools.mmus(facts.objects))
     if record.extruder != "extruder" and facts.changer is None:
         found.append(
             f"The print was using [{record.extruder}]: that tool must be mounted now."

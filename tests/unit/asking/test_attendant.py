@@ -194,6 +194,15 @@ async def test_a_bed_that_is_kept_warm_again_is_known_to_have_been_cold(
     assert "warm again, but was without heat meanwhile: it had 24 °C" in warm
 
 
+async def test_an_mmu_is_named_in_the_offer(
+    configure: Configure, printer: Bench
+) -> None:
+    printer.klippy.status["configfile"]["settings"] |= {"afc": {}, "afc_stepper a": {}}
+    await configure()
+    (named,) = printer.plr.status()["warnings"]
+    assert named.startswith("[AFC] found") and said(printer, named)
+
+
 async def test_a_place_that_is_only_approximate_is_said_to_be(
     configure: Configure, printer: Bench
 ) -> None:
