@@ -77,11 +77,13 @@ def make(
     begun, first_line = split(record, head, line)
     stands = _stands(record, facts)
     warnings = objections.warnings(record, facts, stands)
+    warnings += tools.filament_in_file(facts.objects, head.tool)
     warnings += differences(record, head)
     safe_z = _safe_z(record, head.top_z or 0.0, facts)
     bed = _bed(record, facts)
     printed = head.first_extrusion is not None
-    strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
+    part = purge.shifted(head.printed_box, origin)
+    strip = purge.beside(bed, part, printed, record.purged)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part: the nozzle is purged in"

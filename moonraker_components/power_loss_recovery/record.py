@@ -23,6 +23,7 @@ MAX_TIME = 1e10  # s, of the MCU's clock
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
 MAX_ATTEMPTS = 1000
+MAX_PURGED = 100
 MAX_CYCLE = 4096  # four full steps of 1024 microsteps
 PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
          "progress")  # fmt: skip
@@ -83,7 +84,8 @@ class Record:
     of the motors at print_time (mm).  These three may be unknown.
     cause: what was seen of the end.  attempts: how often heaters were turned on for
     this print without a person's yes.  paused: it was, and the place is where it goes
-    on from there.
+    on from there.  purged: x, y, end x, end y (mm) of the strips of bed that resumes
+    of this print have purged on.
     """
 
     file_position: int
@@ -105,6 +107,7 @@ class Record:
     cause: Cause = NOTHING
     attempts: int = 0
     paused: bool = False
+    purged: tuple[tuple[float, float, float, float], ...] = ()
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Record:
@@ -137,6 +140,7 @@ class Record:
                 {"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS
             ),
             paused=raw.get("paused") is True,
+            purged=_purged(raw.get("purged") or ()),
         )
 
     @property
@@ -238,6 +242,14 @@ def _queued(raw: Any) -> Queued | None:
         file_position=checks.integer(raw, "file_position", 0, MAX_POSITION),
         print_time=checks.real(raw, "print_time", -MAX_TIME, MAX_TIME),
     )
+
+
+def _purged(raw: Any) -> tuple[tuple[float, float, float, float], ...]:
+    if not isinstance(raw, (list, tuple)) or len(raw) > MAX_PURGED:
+        raise RecordError(f"purged is {raw!r:.80}, expected strips")
+    for strip in raw:
+        _numbers(strip, "purged", 4)
+    return tuple((strip[0], strip[1], strip[2], strip[3]) for strip in raw)
 
 
 def _live_position(raw: Any) -> tuple[float, ...] | None:

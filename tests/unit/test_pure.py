@@ -106,9 +106,9 @@ GLUE = {
 SHELLS = {
     "files.py", "journal.py", "sequence.py", "asking/attempts.py",
     "asking/attendant.py", "asking/auto_resume.py", "asking/bed_holder.py",
-    "asking/offer.py", "calibration/calibration_file.py", "doctor/bundle.py",
-    "doctor/checkup.py", "doctor/checkup_host.py", "doctor/command.py",
-    "faces/layer_view.py", "offline/cli.py", "offline/offline.py",
+    "asking/bed_watch.py", "asking/offer.py", "calibration/calibration_file.py",
+    "doctor/bundle.py", "doctor/checkup.py", "doctor/checkup_host.py",
+    "doctor/command.py", "faces/layer_view.py", "offline/cli.py", "offline/offline.py",
     "resuming/elsewhere.py", "resuming/machine_facts.py", "resuming/preparing.py",
     "resuming/read_once.py", "resuming/recovery.py", "saving/keeper.py",
     "saving/kept.py", "saving/lineage.py", "saving/outages.py", "saving/stopped.py",

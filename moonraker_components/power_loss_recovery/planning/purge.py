@@ -13,6 +13,10 @@ from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
 Box = tuple[float, float, float, float]
 
 LENGTH = 60.0
+ROWS = 3  # along each edge
+ROW = 10.0  # from one to the next
+# Of another purge, which stands up where Z was not trusted.
+APART = 8.0
 EDGE = 6.0  # from the end of travel
 CLEARANCE = 10.0  # from the part: room for a nozzle, a duct, a brim
 # Filament per mm of travel; 0.2 of 1.75 mm is 0.48 mm2, below Klipper's default
@@ -51,19 +55,29 @@ def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
     return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
 
 
-def beside(bed: Box, part: Box | None, printed: bool) -> Strip:
+def beside(
+    bed: Box, part: Box | None, printed: bool, used: Sequence[Box] = ()
+) -> Strip:
     """Something may be printed of which nobody knows where it is."""
     if part is None and printed:
         return in_the_air(bed)
-    return choose(bed, part)
+    return choose(bed, part, used)
 
 
-def choose(bed: Box, part: Box | None) -> Strip:
-    """The first free strip along an edge of the bed: front, rear, left, right."""
+def choose(bed: Box, part: Box | None, used: Sequence[Box] = ()) -> Strip:
+    """The first free strip along an edge of the bed: front, rear, left, right, then
+    further in.  used: where earlier resumes of this print have purged."""
     for strip in _edges(bed):
-        if part is None or not _near(strip, part):
+        near_part = part is not None and _near(strip, part, CLEARANCE)
+        if not near_part and not any(_near(strip, other, APART) for other in used):
             return strip
     return in_the_air(bed)
+
+
+def note(used: Sequence[Box], strip: Strip) -> tuple[Box, ...]:
+    """`used`, with this one; a purge in the air is taken away."""
+    box = (strip.x, strip.y, strip.end_x, strip.end_y)
+    return (*used, box) if strip.on_bed and box not in used else tuple(used)
 
 
 def in_the_air(bed: Box) -> Strip:
@@ -104,18 +118,22 @@ def _edges(bed: Box) -> Iterator[Strip]:
     # A small machine has no room for some.
     wide = x_max - x_min >= LENGTH + 2 * EDGE
     deep = y_max - y_min >= LENGTH + 2 * EDGE
-    for y in (y_min + EDGE, y_max - EDGE) if wide else ():
-        for x in (x_min + EDGE, x_mid - LENGTH / 2, x_max - EDGE - LENGTH):
-            yield Strip(x, y, x + LENGTH, y, True)
-    for x in (x_min + EDGE, x_max - EDGE) if deep else ():
-        for y in (y_min + EDGE, y_mid - LENGTH / 2, y_max - EDGE - LENGTH):
-            yield Strip(x, y, x, y + LENGTH, True)
+    for row in range(ROWS):
+        edge = EDGE + row * ROW
+        if row and min(x_max - x_min, y_max - y_min) < 2 * edge:
+            return
+        for y in (y_min + edge, y_max - edge) if wide else ():
+            for x in (x_min + EDGE, x_mid - LENGTH / 2, x_max - EDGE - LENGTH):
+                yield Strip(x, y, x + LENGTH, y, True)
+        for x in (x_min + edge, x_max - edge) if deep else ():
+            for y in (y_min + EDGE, y_mid - LENGTH / 2, y_max - EDGE - LENGTH):
+                yield Strip(x, y, x, y + LENGTH, True)
 
 
-def _near(strip: Strip, part: Box) -> bool:
+def _near(strip: Strip, other: Box, distance: float) -> bool:
     return (
-        strip.x - CLEARANCE < part[2]
-        and strip.end_x + CLEARANCE > part[0]
-        and strip.y - CLEARANCE < part[3]
-        and strip.end_y + CLEARANCE > part[1]
+        strip.x - distance < other[2]
+        and strip.end_x + distance > other[0]
+        and strip.y - distance < other[3]
+        and strip.end_y + distance > other[1]
     )

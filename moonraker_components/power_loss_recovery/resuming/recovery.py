@@ -15,7 +15,7 @@ from typing import Any
 from .. import files, plan, sequence, tools
 from ..gcode.ahead import Reach
 from ..gcode.scan import Head
-from ..planning import reconstruct
+from ..planning import cooling, reconstruct
 from ..planning.facts import Facts
 from ..planning.steps import Step
 from ..record import Phases
@@ -68,7 +68,7 @@ class Prepared:
 
 async def check(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
-    z_strategy: str | None = None,
+    z_strategy: str | None = None, outage: cooling.Outage | None = None,
 ) -> Ready:  # fmt: skip
     """All checks that take no time, however long the file is.  Raises
     files.FileProblem, plan.Refusal."""
@@ -77,7 +77,7 @@ async def check(
         facts(klippy, pending.record.extruder, z_strategy),
     )
     lines = await in_thread(files.lines_to_come, path, pending.record)
-    machine = replace(machine, changer=tools.expecting(
+    machine = replace(machine, outage=outage, changer=tools.expecting(
         machine.changer, pending.record.state, lines
     ))  # fmt: skip
     if pending.aside and machine.toolhead_z is None:
@@ -114,11 +114,10 @@ async def prepare_place(
     name: str, place: files.Place, root: Path, klippy: Klippy, in_thread: InThread,
     temperatures: Mapping[str, float] | None = None, excluded: tuple[str, ...] = (),
 ) -> Prepared:  # fmt: skip
-    """As prepare(), for a print of which nothing was saved.
+    """As prepare(), for a print of which nothing was saved.  Raises GcodeError too.
 
     name: below the gcodes root.  temperatures: for "extruder" and "heater_bed", what
     the owner says of heaters that a macro sets.  excluded: names of objects.
-    Raises files.FileProblem, plan.Refusal, GcodeError.
     """
     path = files.inside(root, name)
     source = await in_thread(files.identify, root, str(path), time.time())

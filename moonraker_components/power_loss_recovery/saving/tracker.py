@@ -115,7 +115,7 @@ class Tracker:
             return
         for name, values in status.items():
             self._status.setdefault(name, {}).update(values)
-        machine_state.attach(self._status.get("power_loss_recovery", {}))
+        machine_state.complete(self._status)
         self.pacing.observe(self.clock(), self._status)
         if any(name in status for name in WATCHED):
             self._wake.set()

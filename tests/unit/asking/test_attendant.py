@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from moonraker.utils import ServerError
 
-from moonraker_components.power_loss_recovery import component, sequence
+from moonraker_components.power_loss_recovery import component, files, sequence
 from moonraker_components.power_loss_recovery.asking import (
     attempts,
     attendant,
@@ -167,6 +167,41 @@ async def test_what_should_be_known_is_in_the_offer_and_in_the_status(
     assert "from 60 to 24 °C, it was without heat for 2 min" in cold
     assert "not measured" in trusted
     assert said(printer, cold) and said(printer, trusted)
+
+
+async def test_what_the_cold_means_for_the_material_is_said_everywhere(
+    configure: Configure, printer: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dialog, status and dry run; the file is read after the first two."""
+    printer.klippy.status["heater_bed"]["temperature"] = 24.0
+    monkeypatch.setattr(files, "material_of", lambda *args: "PLA")
+    await configure()
+    await until(lambda: said(printer, "PLA mostly lets go of smooth PEI"))
+    (cold,) = printer.plr.status()["warnings"]
+    assert "from 60 to 24 °C" in cold and "smooth PEI" in cold
+    answer = await printer.plr.resumer.resume(dry_run=True)
+    assert cold in answer["warnings"]
+
+
+async def test_a_bed_that_is_kept_warm_again_is_known_to_have_been_cold(
+    configure: Configure, printer: Bench
+) -> None:
+    printer.klippy.status["heater_bed"]["temperature"] = 24.0
+    await configure()
+    assert len(printer.plr.status()["warnings"]) == 1
+    printer.klippy.status["heater_bed"]["temperature"] = 60.0
+    await push(printer)
+    (warm,) = printer.plr.status()["warnings"]
+    assert "warm again, but was without heat meanwhile: it had 24 °C" in warm
+
+
+async def test_an_mmu_is_named_in_the_offer(
+    configure: Configure, printer: Bench
+) -> None:
+    printer.klippy.status["configfile"]["settings"] |= {"afc": {}, "afc_stepper a": {}}
+    await configure()
+    (named,) = printer.plr.status()["warnings"]
+    assert named.startswith("[AFC] found") and said(printer, named)
 
 
 async def test_a_place_that_is_only_approximate_is_said_to_be(

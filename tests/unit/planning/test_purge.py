@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from moonraker_components.power_loss_recovery.planning.purge import (
+    APART,
     CLEARANCE,
     EDGE,
     LENGTH,
@@ -16,6 +17,7 @@ from moonraker_components.power_loss_recovery.planning.purge import (
     Strip,
     choose,
     in_the_air,
+    note,
     script,
 )
 from tests.unit.samples import record
@@ -49,6 +51,51 @@ def test_a_bed_with_a_free_edge_is_used(part: Box) -> None:
     bed = (0.0, 0.0, 350.0, 350.0)
     free_in_front = part[1] >= EDGE + CLEARANCE
     assert choose(bed, part).on_bed or not free_in_front
+
+
+def apart(one: Box, other: Box) -> float:
+    """How far two strips are from each other, along the axis where they are farther."""
+    x = max(one[0] - other[2], other[0] - one[2])
+    return max(x, one[1] - other[3], other[1] - one[3])
+
+
+def every_strip(bed: Box, part: Box | None) -> tuple[Box, ...]:
+    used: tuple[Box, ...] = ()
+    while (strip := choose(bed, part, used)).on_bed:
+        assert note(used, strip) != used
+        used = note(used, strip)
+    assert strip == in_the_air(bed)
+    return used
+
+
+@given(boxes(-50, 400, 30), boxes(-50, 400, 0))
+@example((0, 0, 250, 250), (95, 95, 155, 155))
+def test_each_further_resume_has_a_strip_of_its_own_until_there_is_none(
+    bed: Box, part: Box
+) -> None:
+    used = every_strip(bed, part)
+    for i, one in enumerate(used):
+        assert bed[0] <= one[0] <= one[2] <= bed[2]
+        assert bed[1] <= one[1] <= one[3] <= bed[3]
+        assert all(apart(one, other) >= APART - 1e-6 for other in used[:i])
+        assert apart(one, part) >= CLEARANCE - 1e-6
+
+
+@pytest.mark.parametrize(("part", "least"), [
+    (None, 20), ((95, 95, 155, 155), 20), ((20, 20, 230, 200), 6),
+])  # fmt: skip
+def test_a_bed_of_250_mm_is_enough_for_many_cuts(
+    part: Box | None, least: int
+) -> None:
+    assert len(every_strip((0, 0, 250, 250), part)) >= least
+
+
+def test_what_is_purged_in_the_air_takes_no_strip() -> None:
+    bed = (0.0, 0.0, 250.0, 250.0)
+    first = choose(bed, None)
+    used = note((), first)
+    assert used == ((EDGE, EDGE, EDGE + LENGTH, EDGE),) and note(used, first) == used
+    assert note(used, in_the_air(bed)) == used
 
 
 def test_an_empty_bed_is_purged_in_front() -> None:
