@@ -93,8 +93,8 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
         found.append(
             f"The print was using [{record.extruder}]: that tool must be mounted now."
         )
-    for name, target in record.other_heaters:
-        if name not in facts.objects:
+    for name, target in (("heater_bed", record.bed_target), *record.other_heaters):
+        if target > 0 and name not in facts.objects:
             found.append(f"[{name}] was at {target:.0f} °C and is not there now.")
     return found
 

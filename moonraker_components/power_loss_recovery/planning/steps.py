@@ -86,7 +86,8 @@ def _free_the_nozzle(
     if record.bed_target > 0:
         title = f"Warm the bed to {record.bed_target:.0f} °C"
         warm.append(f"M140 S{record.bed_target:.1f}")
-        wait = {"heater_bed": record.bed_target - BED_NEARLY}
+        if "heater_bed" in facts.objects:
+            wait = {"heater_bed": record.bed_target - BED_NEARLY}
     bed = Step("bed", title, "\n".join(warm), HEAT_TIMEOUT, wait)
     target = record.hotend_target
     nozzle, mounted = record.extruder, tools.mount(record.state, facts.changer)
