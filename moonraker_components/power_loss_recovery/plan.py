@@ -81,11 +81,14 @@ def make(
     safe_z = _safe_z(record, head.top_z or 0.0, facts)
     bed = _bed(record, facts)
     printed = head.first_extrusion is not None
-    strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
+    part = purge.shifted(head.printed_box, origin)
+    depth = (head.top_z or 0.0) + origin[2] - purge.height(facts.measures_z)
+    strip = purge.beside(bed, part, printed, depth)
     if not strip.on_bed:
         warnings.append(
-            "There is no free strip of bed beside the part: the nozzle is purged in"
-            " the air at a corner, above the part. Take the filament away."
+            "There is no free strip of bed beside the part to which the head could come"
+            " down: the nozzle is purged in the air, above the height of the part. Take"
+            " the filament away."
         )
     todo = steps.build(begun, facts, stands, strip, safe_z)
     lines = prologue.build(

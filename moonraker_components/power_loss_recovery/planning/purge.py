@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..record import Record
 from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
@@ -14,7 +14,14 @@ Box = tuple[float, float, float, float]
 
 LENGTH = 60.0
 EDGE = 6.0  # from the end of travel
-CLEARANCE = 10.0  # from the part: room for a nozzle, a duct, a brim
+CLEARANCE = 10.0  # from the part: room for a nozzle, a brim
+# What comes down beside the part with the nozzle, as slicers assume it for objects
+# that are printed one after another: the nozzle stands out below ducts and fans by
+# so much; they reach so far around it; above them a beam goes along X, from side to
+# side, and as far in front or behind.
+NOZZLE = 3.0
+BEAM = 25.0
+HEAD = 50.0
 # Filament per mm of travel; 0.2 of 1.75 mm is 0.48 mm2, below Klipper's default
 # max_extrude_cross_section for a 0.4 mm nozzle.
 FLOW = 0.2
@@ -34,7 +41,8 @@ LONGEST = 45.0
 @dataclass(frozen=True)
 class Strip:
     """Purge from (x, y) to (end_x, end_y), mm.  `on_bed` is False where no strip
-    of bed is free: then the purge hangs in the air, above everything printed."""
+    of bed is free: then the purge hangs in the air, above everything printed, and
+    beside it where there is room."""
 
     x: float
     y: float
@@ -51,19 +59,29 @@ def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
     return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
 
 
-def beside(bed: Box, part: Box | None, printed: bool) -> Strip:
+def height(measured: bool) -> float:
+    """Of the nozzle above the bed, mm.  measured: whether Z is true."""
+    return HEIGHT if measured else HEIGHT_UNTRUSTED
+
+
+def beside(bed: Box, part: Box | None, printed: bool, depth: float = 0.0) -> Strip:
     """Something may be printed of which nobody knows where it is."""
     if part is None and printed:
         return in_the_air(bed)
-    return choose(bed, part)
+    return choose(bed, part, depth)
 
 
-def choose(bed: Box, part: Box | None) -> Strip:
-    """The first free strip along an edge of the bed: front, rear, left, right."""
-    for strip in _edges(bed):
-        if part is None or not _near(strip, part):
+def choose(bed: Box, part: Box | None, depth: float = 0.0) -> Strip:
+    """The first free strip along an edge of the bed: front, rear, left, right.
+
+    depth: how far below the top of the part the nozzle comes there, mm.  Where that
+    brings the head into the part, the strip is purged over, in the air.
+    """
+    free = [s for s in _edges(bed) if part is None or not _near(s, part, CLEARANCE)]
+    for strip in free:
+        if part is None or not _hits(strip, part, depth):
             return strip
-    return in_the_air(bed)
+    return replace(free[0], on_bed=False) if free else in_the_air(bed)
 
 
 def in_the_air(bed: Box) -> Strip:
@@ -112,10 +130,17 @@ def _edges(bed: Box) -> Iterator[Strip]:
             yield Strip(x, y, x, y + LENGTH, True)
 
 
-def _near(strip: Strip, part: Box) -> bool:
+def _hits(strip: Strip, part: Box, depth: float) -> bool:
+    if depth <= NOZZLE:
+        return False
+    return _near(strip, part, HEAD, math.inf if depth > BEAM else HEAD)
+
+
+def _near(strip: Strip, part: Box, room: float, along_x: float | None = None) -> bool:
+    aside = room if along_x is None else along_x
     return (
-        strip.x - CLEARANCE < part[2]
-        and strip.end_x + CLEARANCE > part[0]
-        and strip.y - CLEARANCE < part[3]
-        and strip.end_y + CLEARANCE > part[1]
+        strip.x - aside < part[2]
+        and strip.end_x + aside > part[0]
+        and strip.y - room < part[3]
+        and strip.end_y + room > part[1]
     )

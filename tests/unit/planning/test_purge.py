@@ -72,6 +72,36 @@ def test_a_full_bed_is_purged_in_the_air(part: Box) -> None:
     assert not strip.on_bed and strip == in_the_air((0, 0, 250, 250))
 
 
+@pytest.mark.parametrize(("part", "top", "strip"), [
+    # Low parts: only the nozzle comes near.
+    ((60, 20, 190, 230), 4.0, (6, 6, True)),
+    # Ducts beside it (along the left edge, then); a beam from side to side above
+    ((80, 40, 244, 244), 20.0, (6, 6, True)),
+    ((80, 40, 244, 244), 40.0, (6, 6, False)),
+    ((60, 80, 190, 250), 200.0, (6, 6, True)),
+    ((60, 0, 190, 150), 200.0, (6, 244, True)),
+    ((60, 20, 190, 230), 200.0, (6, 6, False)),
+    ((60, 10, 190, 250), 200.0, (6, 6, False)),
+])  # fmt: skip
+def test_the_head_does_not_come_down_into_a_tall_part(
+    part: Box, top: float, strip: tuple[float, float, bool]
+) -> None:
+    found = choose((0, 0, 250, 250), part, top - 1.2)
+    assert (found.x, found.y, found.on_bed) == strip
+
+
+@given(boxes(0, 350, 30), boxes(-50, 400, 0), st.floats(0, 400))
+def test_the_deeper_it_comes_the_farther_away(
+    bed: Box, part: Box, depth: float
+) -> None:
+    strip = choose(bed, part, depth)
+    free = [strip.y - part[3], part[1] - strip.end_y]
+    if depth <= 25:
+        free += [strip.x - part[2], part[0] - strip.end_x]
+    if strip.on_bed:
+        assert max(free) >= (50 if depth > 3 else CLEARANCE) - 1e-6
+
+
 def test_a_bed_too_small_for_a_strip_is_purged_in_the_air() -> None:
     assert not choose((0, 0, SMALLEST - 1, SMALLEST - 1), None).on_bed
     assert choose((0, 0, SMALLEST, 20), None).on_bed
