@@ -14,6 +14,7 @@ from ..gcode.errors import ScanError
 from ..gcode.lexer import Command, parse
 from ..gcode.scan import Head
 from ..record import MAX_LINE_TEXT, Record
+from .saved_states import saved_states
 
 _NEEDED = ("extruder", "heater_bed")
 _NAMED = {"extruder": "the nozzle", "heater_bed": "the bed"}
@@ -37,6 +38,9 @@ def record(
     """
     position = _position(head)
     coordinates = _coordinates(head)
+    if head.flow_before_tool and "extruder1" in objects:
+        # Where T means another extruder, klippy forgets M221 with it.
+        coordinates["extrude_factor"] = 1.0
     z = position[2] + coordinates["g92"][2] + coordinates["homing_origin"][2]
     tool = _tool(head, objects)
     return Record.from_dict({
@@ -58,6 +62,7 @@ def record(
             "mesh": {"profile": _word(head, "BED_MESH_PROFILE", "LOAD")},
             "objects": {"current": head.current_object, "excluded": list(excluded)},
             "progress": {"layer": head.layer, "layers": head.total_layers},
+            "gcode": {"states": saved_states(head)},
         },
         "saved_at": 0.0,
         "boot_id": "",
