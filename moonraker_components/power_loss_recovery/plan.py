@@ -95,7 +95,7 @@ def make(
         begun, safe_z - origin[2],
         head.object_definitions, facts.objects,
         head.firmware_retracted and "firmware_retraction" in facts.objects,
-        facts.mesh_profiles, facts.fan_power, setup, head.settings,
+        facts.mesh_profiles, facts.fan_power, setup, head.settings, facts.cold(begun),
     )  # fmt: skip
     verify = tools.verify(record.state, facts.changer)
     if verify is not None:

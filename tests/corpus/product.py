@@ -107,6 +107,9 @@ def published(machine: Klipper, offset: int, fraction: float) -> dict[str, Any]:
             "gcode": {"states": {
                 name: _saved_state(*saved) for name, saved in machine.saved.items()
             }},
+            "rare": {"retraction": {
+                key.lower(): value for key, value in machine.retraction.items()
+            }},
         },
     }
 
@@ -184,7 +187,7 @@ def _resume(
     data: bytes, record: Record, head: Head, line: bytes, tools: int
 ) -> Resume:
     job = Job("part.gcode", len(data), 1.7e9, "0" * 64, 1.7e9)
-    facts = replace(FACTS, objects=objects(tools))
+    facts = replace(FACTS, objects=objects(tools), begun=True)
     made = plan.make(record, job, head, line, facts)
     tail = record.file_position
     if made.first_line is not None:

@@ -67,6 +67,7 @@ class Ambient:
             self.tool = int(name[1:])
             self.flow_before_tool |= self.tool != self._extruder
             self._extruder = self.tool
+            self.replay.drop("extruder")
         elif name in NAMES:
             self.replay.put(parse(line))
 
@@ -128,6 +129,9 @@ class Ambient:
         self.replay.drop("flow")
         self.flow_before_tool = False
 
+    def _advance(self, command: Command) -> None:
+        self.replay.put(command, self._extruder)
+
     def _flow(self, command: Command) -> None:
         self.flow_before_tool = False
         self.replay.put(command)
@@ -144,6 +148,7 @@ class Ambient:
 
     def _restore_factors(self, command: Command) -> None:
         saved = self._factors.get(command.params.get("NAME", "default"), {})
+        self.flow_before_tool = self.flow_before_tool and not saved
         for group, entries in saved.items():
             self.replay.restore(group, entries)
 
@@ -214,6 +219,7 @@ _HANDLERS: dict[str, Callable[[Ambient, Command], None]] = {
     "SAVE_GCODE_STATE": Ambient._save_factors,
     "SET_FAN_SPEED": Ambient._named_fan,
     "SET_HEATER_TEMPERATURE": Ambient._named_heater,
+    "SET_PRESSURE_ADVANCE": Ambient._advance,
     "SET_PRINT_STATS_INFO": Ambient._print_stats,
     "TURN_OFF_HEATERS": Ambient._heaters_off,
 }

@@ -141,8 +141,9 @@ class Motion:
         self.frame[axis] = value
 
     def _select_tool(self, number: int) -> None:
-        if self._tool is not None and len(self._tool_retracted) < MAX_ENTRIES:
-            self._tool_retracted[self._tool] = self.retracted, self.unsure
+        if len(self._tool_retracted) < MAX_ENTRIES:
+            # klippy begins with the first.
+            self._tool_retracted[self._tool or 0] = self.retracted, self.unsure
             self.missed = self.missed or self.unsure
             guess = self.no_less_than, self.no_less_than > 0.0
             self.retracted, self.unsure = self._tool_retracted.get(number, guess)
@@ -152,8 +153,6 @@ class Motion:
         number = extruder_number(command.params.get("EXTRUDER", ""))
         if number is None or number == (self._tool or 0):
             return
-        if self._tool is None:
-            self._tool = 0
         self._select_tool(number)
         # Klipper: gcode_move.py, _handle_activate_extruder
         self.position[3] = 0.0

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..record import Record
 from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
@@ -25,6 +26,8 @@ HEAD = 50.0
 # Filament per mm of travel; 0.2 of 1.75 mm is 0.48 mm2, below Klipper's default
 # max_extrude_cross_section for a 0.4 mm nozzle.
 FLOW = 0.2
+# Of what klippy lets through at once (max_extrude_cross_section).
+CROSS_SECTION_SHARE = 0.8
 # Above the prime line that a start macro may have left there.
 HEIGHT = 1.2
 # With an untrusted Z the bed may be nearer than thought.
@@ -49,6 +52,18 @@ class Strip:
     end_x: float
     end_y: float
     on_bed: bool
+
+
+def flow(extruder: Mapping[str, Any]) -> float:
+    """Filament per mm of travel, mm: FLOW of 1.75 mm, or what is allowed.
+
+    extruder: its section in klippy's settings.
+    """
+    nozzle = float(extruder.get("nozzle_diameter", 0.4))
+    diameter = float(extruder.get("filament_diameter", 1.75))
+    allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
+    wanted = FLOW * math.pi / 4 * 1.75**2
+    return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
 
 
 def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:

@@ -96,7 +96,7 @@ def _free_the_nozzle(
     soft = min(target, max(SOFT_MINIMUM, target - SOFT_BELOW_TARGET))
     free = [
         Step("soften", f"Soften the nozzle at {soft:.0f} °C",
-             _heat(nozzle, soft), HEAT_TIMEOUT, {nozzle: soft - HOTEND_NEARLY}),
+             _heat(nozzle, soft), HEAT_TIMEOUT, _hot(nozzle, soft)),
         _lift_step(record, facts, stands, safe_z),
         Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT),
     ]  # fmt: skip
@@ -194,14 +194,22 @@ def _purge(
         "heat", f"Heat the nozzle to {record.hotend_target:.0f} °C, off the part",
         _heat(record.extruder, record.hotend_target),
         HEAT_TIMEOUT,
-        {record.extruder: record.hotend_target - HOTEND_NEARLY},
+        _hot(record.extruder, record.hotend_target),
     )
+    if facts.cold(record):
+        stay = Step("purge", "Purge nothing: the nozzle is cold", "M400", MOVE_TIMEOUT)
+        return [travel, heat, stay]
     run = Step(
         "purge", "Purge and wipe beside the part",
         "\n".join(purge.script(strip, height, safe_z, record, facts.purge_flow)),
         MOVE_TIMEOUT, lowest_z=min(height, safe_z) + below,
     )  # fmt: skip
     return [travel, heat, run]
+
+
+def _hot(nozzle: str, target: float) -> dict[str, float]:
+    """What to wait for; a heater that is off gets nowhere."""
+    return {nozzle: target - HOTEND_NEARLY} if target > 0 else {}
 
 
 def _heat(heater: str, target: float) -> str:

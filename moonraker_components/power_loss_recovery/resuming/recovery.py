@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,8 +26,6 @@ from ..settings import Settings
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
 NoteZ = Callable[[float, Phases], Awaitable[None]]
 
-# Of what klippy lets through at once (max_extrude_cross_section).
-CROSS_SECTION_SHARE = 0.8
 MOVED_SINCE = (
     "Another print has run since, so the nozzle is not at the saved height any more."
     " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
@@ -130,7 +127,7 @@ async def facts(
         hotend=float(status.get(extruder, {}).get("temperature", 0.0)),
         mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
         fan_power=fans,
-        purge_flow=_purge_flow(settings[extruder]),
+        purge_flow=purge.flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
         z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
         changer=tools.read(status),
@@ -158,15 +155,6 @@ def _unfit(
     return reasons
 
 
-def _purge_flow(extruder: Mapping[str, Any]) -> float:
-    """Filament per mm of travel, mm: purge.FLOW of 1.75 mm, or what is allowed."""
-    nozzle = float(extruder.get("nozzle_diameter", 0.4))
-    diameter = float(extruder.get("filament_diameter", 1.75))
-    allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
-    wanted = purge.FLOW * math.pi / 4 * 1.75**2
-    return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
-
-
 async def check(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
     z_strategy: str | None = None,
@@ -177,10 +165,12 @@ async def check(
         in_thread(files.verify, root, pending.job, pending.record),
         facts(klippy, pending.record.extruder, z_strategy),
     )
-    lines = await in_thread(files.lines_to_come, path, pending.record)
-    machine = replace(machine, changer=tools.expecting(
-        machine.changer, pending.record.state, lines
-    ))  # fmt: skip
+    record = pending.record
+    lines = await in_thread(files.lines_to_come, path, record)
+    changer = tools.expecting(machine.changer, record.state, lines)
+    begun = machine.cold(record) and await in_thread(
+        files.has_begun, path, record.file_position)
+    machine = replace(machine, changer=changer, begun=begun)
     if pending.aside and machine.toolhead_z is None:
         raise plan.Refusal([MOVED_SINCE])
     outline = plan.outline(pending.record, pending.job, machine)

@@ -4,9 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from moonraker_components.power_loss_recovery import plan
-from tests.unit.samples import FACTS, GCODE, JOB, LINE, POSITION, head, record
+import pytest
+
+from moonraker_components.power_loss_recovery import files, plan
+from tests.unit.samples import (
+    FACTS,
+    GCODE,
+    JOB,
+    LINE,
+    POSITION,
+    head,
+    record,
+    state,
+)
 
 
 def test_a_bed_heater_that_is_gone_is_said_and_not_waited_for() -> None:
@@ -14,3 +26,48 @@ def test_a_bed_heater_that_is_gone_is_said_and_not_waited_for() -> None:
     made = plan.make(record(), JOB, head(GCODE, POSITION), LINE, facts)
     assert all("heater_bed" not in step.wait for step in made.steps)
     assert any("[heater_bed] was at 60" in text for text in made.warnings)
+
+
+COLD = state(tool={"active": "extruder1"}, heaters={"extruder1": 150.0})
+
+
+def test_a_tool_that_was_not_hot_yet_ends_no_print() -> None:
+    # A cut while M109 waits for the tool that was just chosen
+    saved = record(state=COLD, retracted=5.0, line="M109 S215")
+    facts = replace(FACTS, objects=FACTS.objects | {"extruder1"})
+    with pytest.raises(plan.Refusal, match="nothing was printed yet"):
+        plan.outline(saved, JOB, facts)
+    made = plan.make(
+        saved, JOB, head(GCODE, POSITION), b"M109 S215", replace(facts, begun=True)
+    )
+    moves = [line for s in made.steps for line in s.script.split("\n")]
+    moves += [line.decode() for line in made.prologue]
+    assert not any(line.startswith("G1") and " E" in line for line in moves)
+    assert "G92 E10.000000 ; filament as the file counts it, from the saved state" in (
+        moves
+    )
+    assert any("too cold to push filament" in text for text in made.warnings)
+    assert [step.name for step in made.steps] == [
+        "bed", "soften", "lift", "home_xy", "true_z", "travel", "heat", "purge",
+    ]  # fmt: skip
+
+
+def test_a_heater_that_is_off_is_not_waited_for() -> None:
+    off = state(tool={"active": "extruder1"}, heaters={"extruder1": 0.0})
+    facts = replace(FACTS, objects=FACTS.objects | {"extruder1"}, begun=True)
+    made = plan.make(record(state=off), JOB, head(GCODE, POSITION), LINE, facts)
+    assert all("extruder1" not in step.wait for step in made.steps)
+
+
+def test_a_cold_print_in_its_preparation_is_refused_still() -> None:
+    unhomed = state(coordinates={"homed_axes": "xy"}, heaters={"extruder": 150.0})
+    with pytest.raises(plan.Refusal, match="nothing was printed yet"):
+        plan.outline(record(state=unhomed), JOB, replace(FACTS, begun=True))
+
+
+def test_plastic_before_a_place_is_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "part.gcode"
+    path.write_bytes(b"M109 S150\n" + GCODE)
+    first = path.read_bytes().index(b"G1 X150 Y100 E5")
+    assert not files.has_begun(path, 10) and not files.has_begun(path, first)
+    assert files.has_begun(path, first + 1)
