@@ -14,6 +14,7 @@ from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
 Box = tuple[float, float, float, float]
 
 LENGTH = 60.0
+BESIDE = 0.25  # of the bed's size, that a head may reach beyond it
 EDGE = 6.0  # from the end of travel
 CLEARANCE = 10.0  # from the part: room for a nozzle, a brim
 # What comes down beside the part with the nozzle, as slicers assume it for objects
@@ -64,6 +65,19 @@ def flow(extruder: Mapping[str, Any]) -> float:
     allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
     wanted = FLOW * math.pi / 4 * 1.75**2
     return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
+
+
+def bed(minimum: Sequence[float], maximum: Sequence[float]) -> Box:
+    """What of the reach of the nozzle may be bed.  x, y, ...: its limits, mm.
+
+    A head that goes a little below zero has something there: a brush, a dock, a
+    switch.  The bed begins at zero, or has it in its middle.
+    """
+    x, y = (
+        0.0 if -high * BESIDE < low < 0.0 else low
+        for low, high in zip(minimum[:2], maximum[:2], strict=True)
+    )
+    return x, y, maximum[0], maximum[1]
 
 
 def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:

@@ -62,7 +62,7 @@ def build(
         steps.append(
             Step("true_z", "Find Z on the Z+ switches", "PLR_Z_HOME MODE=RESUME",
                  Z_HOME_TIMEOUT,
-                 lowest_z=stands.z + _lift(stands, facts, safe_z))  # fmt: skip
+                 lowest_z=stands.z + lift(stands, facts, safe_z))  # fmt: skip
         )
     return [
         *steps, *_tool(record, facts, safe_z), *_purge(record, facts, strip, safe_z)
@@ -108,7 +108,7 @@ def _free_the_nozzle(
     return [start, *free, replace(bed, name="bed_warm")]
 
 
-def _lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
+def lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
     """By how much: only up, and far enough to pass over other objects on the bed."""
     highest = facts.axis_maximum[2] - TOP_MARGIN
     return max(min(max(stands.z + LIFT, safe_z), highest) - stands.z, 0.0)
@@ -117,7 +117,7 @@ def _lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
 def _lift_step(
     record: Record, facts: Facts, stands: rotor.Rest, safe_z: float
 ) -> Step:
-    lift = _lift(stands, facts, safe_z)
+    distance = lift(stands, facts, safe_z)
     lines = []
     tool = tools.mount(record.state, facts.changer)
     if tool is not None and tool.changer.detects:
@@ -137,9 +137,9 @@ def _lift_step(
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
     if facts.z_switches and facts.toolhead_z is None:
         # After a cut while Z was measured the switches may be near.
-        lines.append(f"_PLR_LIFT DISTANCE={lift:.3f}")
+        lines.append(f"_PLR_LIFT DISTANCE={distance:.3f}")
     else:
-        lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90"]
+        lines += ["G91", f"G1 Z{distance:.3f} F{Z_SPEED}", "G90"]
     lines.append("M400")
     return Step(
         "lift", "Lift the nozzle", "\n".join(lines), MOVE_TIMEOUT, lowest_z=stands.z

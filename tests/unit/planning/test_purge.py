@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from moonraker_components.power_loss_recovery.planning import purge
 from moonraker_components.power_loss_recovery.planning.purge import (
     CLEARANCE,
     EDGE,
@@ -49,6 +50,16 @@ def test_a_bed_with_a_free_edge_is_used(part: Box) -> None:
     bed = (0.0, 0.0, 350.0, 350.0)
     free_in_front = part[1] >= EDGE + CLEARANCE
     assert choose(bed, part).on_bed or not free_in_front
+
+
+@pytest.mark.parametrize(("low", "begins"), [
+    ((-18.0, -5.0, -2.0), (0.0, 0.0)), ((-125.0, -125.0, 0.0), (-125.0, -125.0)),
+    ((0.0, -20.0, 0.0), (0.0, 0.0)), ((10.0, 5.0, 0.0), (10.0, 5.0)),
+])  # fmt: skip
+def test_what_lies_beside_the_bed_is_no_bed(
+    low: tuple[float, ...], begins: tuple[float, float]
+) -> None:
+    assert purge.bed(low, (125.0, 125.0, 200.0)) == (*begins, 125.0, 125.0)
 
 
 def test_an_empty_bed_is_purged_in_front() -> None:

@@ -28,6 +28,28 @@ def test_a_bed_heater_that_is_gone_is_said_and_not_waited_for() -> None:
     assert any("[heater_bed] was at 60" in text for text in made.warnings)
 
 
+def test_a_part_at_the_top_of_the_machine_is_said() -> None:
+    top = record(position=(150.0, 150.0, 231.7, 10.0), toolhead_z=231.7)
+    gcode = GCODE.replace(b"Z0.4", b"Z231.7").replace(b"Z0.2", b"Z231.5")
+    at = gcode.index(LINE)
+    made = plan.make(
+        replace(top, file_position=at), JOB, head(gcode, at), LINE, FACTS
+    )
+    lift = next(step.script for step in made.steps if step.name == "lift")
+    assert "_PLR_LIFT DISTANCE=0.000" in lift
+    said = "homed 0.2 mm above it"
+    assert any(said in text for text in made.warnings)
+    risen = replace(FACTS, toolhead_z=231.9)
+    made = plan.make(record(), JOB, head(GCODE, POSITION), LINE, risen)
+    assert not any("top of the machine" in text for text in made.warnings)
+
+
+def test_the_purge_stays_off_what_lies_beside_the_bed() -> None:
+    facts = replace(FACTS, axis_minimum=(-20.0, -15.0, -2.0))
+    made = plan.make(record(), JOB, head(GCODE, POSITION), LINE, facts)
+    assert (made.strip.x, made.strip.y) == (6.0, 6.0)
+
+
 COLD = state(tool={"active": "extruder1"}, heaters={"extruder1": 150.0})
 
 
