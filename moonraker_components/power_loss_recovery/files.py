@@ -126,6 +126,13 @@ def lines_to_come(path: Path, record: Record) -> bytes:
         return f.read(min(max(end - start, 0), MAX_TO_COME)) + f.readline(MAX_LINE_TEXT)
 
 
+def has_begun(path: Path, file_position: int) -> bool:
+    """Whether plastic is laid before `file_position`.  Reads up to the first."""
+    with mapped(path) as (_, data):
+        first = first_plastic(data, 0, Motion())
+        return first is not None and first < file_position
+
+
 def verify(root: Path, job: Job, record: Record) -> Path:
     """The original's path, if it is still the file that was being printed."""
     path = inside(root, job.name)

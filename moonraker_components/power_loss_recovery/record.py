@@ -146,8 +146,12 @@ class Record:
     @property
     def prints(self) -> bool:
         """False while the machine is still being prepared: nothing is laid yet."""
+        return self.hotend_target > 0 and self.homed
+
+    @property
+    def homed(self) -> bool:
         homed = str(self.state["coordinates"].get("homed_axes") or "")
-        return self.hotend_target > 0 and set("xyz") <= set(homed)
+        return set("xyz") <= set(homed)
 
     def motor_position(self, axis: int) -> float:
         """Where the saved line starts, free of G92 and offsets, mm."""
@@ -248,7 +252,7 @@ def _purged(raw: Any) -> tuple[tuple[float, float, float, float], ...]:
     if not isinstance(raw, (list, tuple)) or len(raw) > MAX_PURGED:
         raise RecordError(f"purged is {raw!r:.80}, expected strips")
     for strip in raw:
-        _numbers(strip, "purged", 4)
+        checks.numbers(strip, "purged", 4)
     return tuple((strip[0], strip[1], strip[2], strip[3]) for strip in raw)
 
 

@@ -18,7 +18,9 @@ APART = (
 
 def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
     reasons = []
-    if record.hotend_target < facts.min_extrude_temp or not record.prints:
+    # A nozzle of several may still be cold when it is chosen.
+    preparing = facts.cold(record) and not (facts.begun or record.from_file)
+    if preparing or not record.homed:
         reasons.append(
             "The print was still being prepared (homing, heating): nothing was"
             " printed yet. Start it again from the beginning."
@@ -73,6 +75,11 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             " If the gantry or the bed has moved since, the nozzle will be at the wrong"
             " height."
         )
+    if facts.cold(record):
+        found.append(
+            f"[{record.extruder}] was at {record.hotend_target:.0f} °C, too cold to"
+            " push filament: nothing is purged, and the file heats it as it goes on."
+        )
     profile = record.state["mesh"].get("profile")
     if profile and profile not in facts.mesh_profiles:
         found.append(
@@ -95,8 +102,8 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
         found.append(
             f"The print was using [{record.extruder}]: that tool must be mounted now."
         )
-    for name, target in record.other_heaters:
-        if name not in facts.objects:
+    for name, target in (("heater_bed", record.bed_target), *record.other_heaters):
+        if target > 0 and name not in facts.objects:
             found.append(f"[{name}] was at {target:.0f} °C and is not there now.")
     return found
 

@@ -3,7 +3,6 @@
 """What a resume asks klippy for, and the machine as it is before one."""
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +14,6 @@ from ..settings import Settings
 
 Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
 
-# Of what klippy lets through at once (max_extrude_cross_section).
-CROSS_SECTION_SHARE = 0.8
 G92_NOISE = 1e-4  # mm
 
 
@@ -79,7 +76,7 @@ async def facts(
         hotend=float(status.get(extruder, {}).get("temperature", 0.0)),
         mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
         fan_power=fans,
-        purge_flow=_purge_flow(settings[extruder]),
+        purge_flow=purge.flow(settings[extruder]),
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
         z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
         changer=tools.read(status),
@@ -105,12 +102,3 @@ def _unfit(
             f"A G92 has shifted Z by {shift:.3f} mm. Run RESTART, then resume."
         )
     return reasons
-
-
-def _purge_flow(extruder: Mapping[str, Any]) -> float:
-    """Filament per mm of travel, mm: purge.FLOW of 1.75 mm, or what is allowed."""
-    nozzle = float(extruder.get("nozzle_diameter", 0.4))
-    diameter = float(extruder.get("filament_diameter", 1.75))
-    allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
-    wanted = purge.FLOW * math.pi / 4 * 1.75**2
-    return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)

@@ -76,10 +76,12 @@ async def check(
         in_thread(files.verify, root, pending.job, pending.record),
         facts(klippy, pending.record.extruder, z_strategy),
     )
-    lines = await in_thread(files.lines_to_come, path, pending.record)
-    machine = replace(machine, outage=outage, changer=tools.expecting(
-        machine.changer, pending.record.state, lines
-    ))  # fmt: skip
+    record = pending.record
+    lines = await in_thread(files.lines_to_come, path, record)
+    changer = tools.expecting(machine.changer, record.state, lines)
+    begun = machine.cold(record) and await in_thread(
+        files.has_begun, path, record.file_position)
+    machine = replace(machine, outage=outage, changer=changer, begun=begun)
     if pending.aside and machine.toolhead_z is None:
         raise plan.Refusal([MOVED_SINCE])
     outline = plan.outline(pending.record, pending.job, machine)
