@@ -1,0 +1,137 @@
+# Copyright (C) 2026  The klipper-power-loss-recovery authors
+# This file may be distributed under the terms of the GNU GPLv3 license.
+"""Other processes that look through parts of a long file at the same time.
+
+Python searches with one core, however many threads it has.  These get the open file,
+not its name, and have no more to say than what is in the bytes: see gcode/pieces.py.
+Whatever becomes of them, the caller finds the same by itself.
+"""
+from __future__ import annotations
+
+import fcntl
+import logging
+import marshal
+import mmap
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from .gcode.errors import ScanError
+from .gcode.pieces import Digest, Limits, digests
+from .gcode.text import WINDOW
+
+# Below, they would not have begun before the caller is done.
+SHORTEST = 1 << 25
+# klippy wants a core to itself.
+MOST = 2
+_PIPE = 1 << 20
+_LENGTH = struct.Struct("<I")
+_MAIN = (
+    "import sys; sys.path.insert(0, sys.argv[1])\n"
+    "from power_loss_recovery.readers import main; main(int(sys.argv[2]))"
+)
+
+
+class Reader:
+    """A Helper, see gcode/pieces.py; `f` is open as long as this is."""
+
+    def __init__(self, f: BinaryIO, window: int = WINDOW) -> None:
+        folder = str(Path(__file__).resolve().parent.parent)
+        descriptor = f.fileno()
+        self._window = window
+        self._gone = False
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _MAIN, folder, str(descriptor)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            pass_fds=(descriptor,),
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        # So that it need not wait until it is listened to; else it does.
+        with suppress(OSError):
+            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
+
+    def ask(self, start: int, end: int, limits: Limits | None) -> None:
+        if self._gone:
+            return
+        assert self.process.stdin is not None
+        try:
+            _put(self.process.stdin, (start, end, limits, self._window))
+        except OSError as e:
+            self._lost(e)
+
+    def digests(self) -> Iterator[Digest]:
+        assert self.process.stdout is not None
+        while not self._gone:
+            try:
+                found = _get(self.process.stdout)
+            except (OSError, EOFError, ValueError, TypeError, struct.error) as e:
+                self._lost(e)
+                return
+            if found is None:
+                return
+            yield Digest(*found)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            with suppress(OSError):  # it was still to be told something
+                pipe.close()
+
+    def _lost(self, error: Exception) -> None:
+        self._gone = True
+        logging.info(f"power_loss_recovery: a reader has ended: {error!r}")
+
+
+@contextmanager
+def beside(f: BinaryIO, shortest: int = SHORTEST) -> Iterator[list[Reader]]:
+    """As many as this machine has cores for; none for a short file."""
+    found: list[Reader] = []
+    with ExitStack() as stack:
+        if os.fstat(f.fileno()).st_size >= shortest:
+            for _ in range(min(MOST, len(os.sched_getaffinity(0)) - 1)):
+                try:
+                    found.append(Reader(f))
+                except OSError as e:
+                    # No memory for it: it takes longer.
+                    logging.info(f"power_loss_recovery: no second reader: {e}")
+                    break
+                stack.callback(found[-1].close)
+        yield found
+
+
+def main(descriptor: int) -> None:
+    """Answer until nobody asks any more."""
+    asked, answers = sys.stdin.buffer, sys.stdout.buffer
+    with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+        while True:
+            try:
+                start, end, limits, window = _get(asked)
+            except EOFError:
+                return
+            try:
+                for found in digests(data, start, end, limits, window):
+                    _put(answers, tuple(found))
+            except ScanError:
+                pass  # The caller finds it where it is, and says so.
+            _put(answers, None)
+
+
+def _put(pipe: IO[bytes], what: Any) -> None:
+    text = marshal.dumps(what)
+    pipe.write(_LENGTH.pack(len(text)) + text)
+    pipe.flush()
+
+
+def _get(pipe: IO[bytes]) -> Any:
+    """Raises EOFError and ValueError where the other end has gone."""
+    length = pipe.read(_LENGTH.size)
+    if not length:
+        raise EOFError
+    return marshal.loads(pipe.read(*_LENGTH.unpack(length)))
