@@ -3,8 +3,8 @@
 """Other processes that look through parts of a long file at the same time.
 
 Python searches with one core, however many threads it has.  These get the open file,
-not its name, and have no more to say than what is in the bytes: see gcode/pieces.py.
-Whatever becomes of them, the caller finds the same by itself.
+not its name, and tell no more than what is in the bytes: see gcode/pieces.py.  Whatever
+becomes of them, the caller finds the same by itself.
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import logging
 import marshal
 import mmap
 import os
+import select
 import struct
 import subprocess
 import sys
@@ -22,10 +23,10 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from .gcode.errors import ScanError
-from .gcode.pieces import Digest, Limits, digests
+from .gcode.pieces import Digest, Limits, digest, own
 from .gcode.text import WINDOW
 
-# Below, they would not have begun before the caller is done.
+# Of a shorter file the caller is done before they have begun.
 SHORTEST = 1 << 25
 # klippy wants a core to itself.
 MOST = 2
@@ -48,41 +49,43 @@ class Reader:
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _MAIN, folder, str(descriptor)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            pass_fds=(descriptor,),
+            pass_fds=(descriptor,), bufsize=0,
         )  # fmt: skip
-        assert self.process.stdout is not None
+        asked, answers = self.process.stdin, self.process.stdout
+        assert asked is not None and answers is not None
+        self._asked, self._answers = asked, answers
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN)
         # So that it need not wait until it is listened to; else it does.
         with suppress(OSError):
-            fcntl.fcntl(self.process.stdout, fcntl.F_SETPIPE_SZ, _PIPE)
+            fcntl.fcntl(self._answers, fcntl.F_SETPIPE_SZ, _PIPE)
 
     def ask(self, start: int, end: int, limits: Limits | None) -> None:
         if self._gone:
             return
-        assert self.process.stdin is not None
         try:
-            _put(self.process.stdin, (start, end, limits, self._window))
+            _put(self._asked, (start, end, limits, self._window))
         except OSError as e:
             self._lost(e)
 
-    def digests(self) -> Iterator[Digest]:
-        assert self.process.stdout is not None
-        while not self._gone:
-            try:
-                found = _get(self.process.stdout)
-            except (OSError, EOFError, ValueError, TypeError, struct.error) as e:
-                self._lost(e)
-                return
-            if found is None:
-                return
-            yield Digest(*found)
+    def ready(self) -> bool:
+        return self._gone or bool(self._poll.poll(0))
+
+    def next(self) -> Digest | None:
+        if self._gone:
+            return None
+        try:
+            found = _get(self._answers)
+        except (OSError, EOFError, ValueError, TypeError) as e:
+            self._lost(e)
+            return None
+        return None if found is None else Digest(*found)
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
-            with suppress(OSError):  # it was still to be told something
-                pipe.close()
+        self._asked.close()
+        self._answers.close()
 
     def _lost(self, error: Exception) -> None:
         self._gone = True
@@ -90,11 +93,11 @@ class Reader:
 
 
 @contextmanager
-def beside(f: BinaryIO, shortest: int = SHORTEST) -> Iterator[list[Reader]]:
+def beside(f: BinaryIO) -> Iterator[list[Reader]]:
     """As many as this machine has cores for; none for a short file."""
     found: list[Reader] = []
     with ExitStack() as stack:
-        if os.fstat(f.fileno()).st_size >= shortest:
+        if os.fstat(f.fileno()).st_size >= SHORTEST:
             for _ in range(min(MOST, len(os.sched_getaffinity(0)) - 1)):
                 try:
                     found.append(Reader(f))
@@ -116,8 +119,8 @@ def main(descriptor: int) -> None:
             except EOFError:
                 return
             try:
-                for found in digests(data, start, end, limits, window):
-                    _put(answers, tuple(found))
+                for piece in own(data, start, end, window):
+                    _put(answers, tuple(digest(piece, limits)))
             except ScanError:
                 pass  # The caller finds it where it is, and says so.
             _put(answers, None)
@@ -130,8 +133,16 @@ def _put(pipe: IO[bytes], what: Any) -> None:
 
 
 def _get(pipe: IO[bytes]) -> Any:
-    """Raises EOFError and ValueError where the other end has gone."""
-    length = pipe.read(_LENGTH.size)
-    if not length:
-        raise EOFError
-    return marshal.loads(pipe.read(*_LENGTH.unpack(length)))
+    """Raises EOFError where the other end has gone."""
+    (length,) = _LENGTH.unpack(_read(pipe, _LENGTH.size))
+    return marshal.loads(_read(pipe, length))
+
+
+def _read(pipe: IO[bytes], length: int) -> bytes:
+    found = b""
+    while len(found) < length:
+        more = pipe.read(length - len(found))
+        if not more:
+            raise EOFError
+        found += more
+    return found

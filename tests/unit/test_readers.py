@@ -22,8 +22,7 @@ LINES = 4000
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(pieces, "_OURS", 4000)
-    monkeypatch.setattr(pieces, "_THEIRS", 16000)
+    monkeypatch.setattr(pieces, "_PART", 8000)
     target = tmp_path / "part.gcode"
     target.write_bytes(random_print(random.Random(3), LINES))
     return target
@@ -65,12 +64,12 @@ def test_a_reader_finds_what_the_caller_would(path: Path) -> None:
         try:
             for start, end in ((0, cut_of(path)), (cut_of(path), len(data))):
                 reader.ask(start, end, limits)
-                wanted = pieces.digests(data, start, end, limits, 2048)
-                found = reader.digests()
-                for have, want in zip(found, wanted, strict=True):
+                for piece in pieces.own(data, start, end, 2048):
+                    have, want = reader.next(), pieces.digest(piece, limits)
                     # In any order: only the highest counts.
                     assert sorted(have.heights) == sorted(want.heights)
                     assert have._replace(heights=None) == want._replace(heights=None)
+                assert reader.next() is None
         finally:
             reader.close()
 
@@ -84,29 +83,34 @@ def test_a_reader_that_cannot_go_on_leaves_it_to_the_caller(path: Path) -> None:
         try:
             size = path.stat().st_size
             reader.ask(0, size, None)
-            found = list(reader.digests())
+            found = list(iter(reader.next, None))
             assert 0 < sum(digest.length for digest in found) <= size - 9000
             # It answers what it is asked next.
             reader.ask(0, 2048, None)
-            assert list(reader.digests())
+            assert reader.next() is not None and reader.next() is None
         finally:
             reader.close()
 
 
-def test_a_reader_ends_with_the_one_who_asked(path: Path) -> None:
-    with open(path, "rb") as f, beside(f, 0) as found:
+def test_a_reader_ends_with_the_one_who_asked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "SHORTEST", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with open(path, "rb") as f, beside(f) as found:
         pass
-    assert all(reader.process.returncode is not None for reader in found)
+    assert found and all(reader.process.returncode is not None for reader in found)
 
 
 def test_how_many_there_are(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores, wanted in ((1, 0), (2, 1), (3, 2), (8, 2)):
+    size = path.stat().st_size
+    for cores, shortest, wanted in (
+        (1, 1, 0), (2, 1, 1), (3, size, 2), (8, size, 2), (8, size + 1, 0),
+    ):  # fmt: skip
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
-        with open(path, "rb") as f:
-            with beside(f, 0) as found:
-                assert len(found) == wanted
-            with beside(f) as found:
-                assert found == []  # a short file
+        monkeypatch.setattr(readers, "SHORTEST", shortest)
+        with open(path, "rb") as f, beside(f) as found:
+            assert len(found) == wanted
 
 
 def test_where_none_can_be_started_the_file_is_read_all_the_same(
@@ -114,7 +118,7 @@ def test_where_none_can_be_started_the_file_is_read_all_the_same(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(readers.sys, "executable", "/nowhere/python")
-    monkeypatch.setattr(readers.beside.__wrapped__, "__defaults__", (0,))
+    monkeypatch.setattr(readers, "SHORTEST", 1)
     head, _, reach = files.examine(path, cut_of(path))
     monkeypatch.undo()
     wanted, _, wanted_reach = files.examine(path, cut_of(path))
@@ -135,6 +139,6 @@ def test_examining_a_long_file_asks_readers(
     monkeypatch.setattr(Reader, "ask", note)
     files.examine(path, cut_of(path))
     assert not asked
-    monkeypatch.setattr(readers.beside.__wrapped__, "__defaults__", (0,))
+    monkeypatch.setattr(readers, "SHORTEST", 1)
     files.examine(path, cut_of(path))
     assert asked

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+from .errors import ScanError
 from .layers import NOTE_START
 from .text import Data, windows
 from .words import beyond, numbers
@@ -24,9 +27,11 @@ _LINES = re.compile(
 )
 _LOWER = (b"x", b"y", b"z")
 _SIDES = (b"X", b"Y")
-# We look at so many bytes while each of the others looks at more: what the lines mean
-# together is left to us.
-_OURS, _THEIRS = 1 << 21, 1 << 22
+# What a helper is asked for at once, and how many times before it has answered.
+_PART = 1 << 20
+_WAITING = 2
+# Parts of all, so that what is found does not fill the memory.
+_QUEUE = 64
 # More than that is found again sooner than it is handed over.
 _MOST = 2048
 
@@ -48,13 +53,17 @@ class Digest(NamedTuple):
 
 
 class Helper(Protocol):
-    """Somebody who looks at parts of the same bytes."""
+    """Somebody who looks at parts of the same bytes, in the order of the asking."""
 
     def ask(self, start: int, end: int, limits: Limits | None) -> None:
         """For what is between two starts of lines."""
 
-    def digests(self) -> Iterator[Digest]:
-        """Of what was asked for first, in order; fewer where it cannot tell."""
+    def ready(self) -> bool:
+        """Whether next() can say something at once."""
+
+    def next(self) -> Digest | None:
+        """Of the following piece; None at the end of a part, or where it cannot tell
+        what is in the rest of it."""
 
 
 class Piece:
@@ -103,74 +112,80 @@ def heights(text: bytes) -> list[float]:
     return [math.inf if math.isnan(z) else z for z in numbers(text, b"Z")]
 
 
-def digests(
-    data: Data, start: int, end: int, limits: Limits | None, window: int
-) -> Iterator[Digest]:
-    """What a helper answers.  Raises ScanError as windows() does."""
-    for piece in _own(data, start, end, window):
-        lines, z, sides = piece.lines(), piece.heights(), None
-        if limits is not None:
-            x, y = (piece.beyond(axis, *limits[axis]) for axis in range(2))
-            sides = (x, y) if len(x) + len(y) <= _MOST else None
-        yield Digest(
-            piece.start,
-            piece.length,
-            lines if len(lines) <= _MOST else None,
-            z if len(z) <= _MOST else None,
-            limits,
-            sides,
-        )
+def digest(piece: Piece, limits: Limits | None) -> Digest:
+    lines, z, sides = piece.lines(), piece.heights(), None
+    if limits is not None:
+        x, y = (piece.beyond(axis, *limits[axis]) for axis in range(2))
+        sides = (x, y) if len(x) + len(y) <= _MOST else None
+    return Digest(
+        piece.start,
+        piece.length,
+        lines if len(lines) <= _MOST else None,
+        z if len(z) <= _MOST else None,
+        limits,
+        sides,
+    )
 
 
-def pieces(
-    data: Data, start: int, end: int, window: int,
-    helpers: Sequence[Helper] = (), limits: Callable[[], Limits | None] = lambda: None,
-) -> Iterator[Piece]:  # fmt: skip
-    """All between two starts of lines, in order.  limits: what to look for X and Y
-    beyond, as of now.  Raises ScanError as windows() does."""
-    turns = _turns(data, start, end, len(helpers))
-    turn = _ask(next(turns, []), helpers, limits)
-    while turn:
-        yield from _own(data, *turn[0], window)
-        # Whoever is asked before he is listened to does not wait for us.
-        following = _ask(next(turns, []), helpers, limits)
-        for helper, (begin, stop) in zip(helpers, turn[1:], strict=False):
-            for found in helper.digests():
-                yield Piece(data, begin, found.length, found)
-                begin += found.length
-            yield from _own(data, begin, stop, window)
-        turn = following
-
-
-def _own(data: Data, start: int, end: int, window: int) -> Iterator[Piece]:
+def own(data: Data, start: int, end: int, window: int) -> Iterator[Piece]:
+    """All between two starts of lines.  Raises ScanError as windows() does."""
     for at, text in windows(data, start, end, window):
         piece = Piece(data, at, len(text))
         piece.text = text
         yield piece
 
 
-def _ask(
-    turn: list[tuple[int, int]],
-    helpers: Sequence[Helper],
-    limits: Callable[[], Limits | None],
-) -> list[tuple[int, int]]:
-    for helper, (start, end) in zip(helpers, turn[1:], strict=False):
-        helper.ask(start, end, limits())
-    return turn
+@dataclass
+class _Part:
+    """What a helper was asked for; or what we have found while none was ready."""
+
+    start: int
+    stop: int
+    helper: Helper | None
+    found: Digest | None = None
 
 
-def _turns(
-    data: Data, start: int, end: int, helpers: int
-) -> Iterator[list[tuple[int, int]]]:
-    """Parts to be looked at at once: the first by ourselves."""
-    if not helpers and start < end:
-        yield [(start, end)]
-    while helpers and start < end:
-        turn: list[tuple[int, int]] = []
-        for size in (_OURS, *[_THEIRS] * helpers):
-            if start < end:
-                stop = data.find(b"\n", min(start + size, end)) + 1
-                stop = min(stop, end) if stop else end
-                turn.append((start, stop))
-                start = stop
-        yield turn
+def shared(
+    data: Data, start: int, end: int, window: int,
+    helpers: Sequence[Helper], limits: Callable[[], Limits | None],
+) -> Iterator[Piece]:  # fmt: skip
+    """As own(), in the same order.  limits: what to look for X and Y beyond, as of
+    now."""
+    parts: deque[_Part] = deque()
+    last = end
+    while parts or start < last:
+        for helper in helpers:
+            waiting = sum(part.helper is helper for part in parts)
+            while start < last and waiting < _WAITING:
+                stop = _line_start(data, min(start + _PART, last), last)
+                helper.ask(start, stop, limits())
+                parts.append(_Part(start, stop, helper))
+                start, waiting = stop, waiting + 1
+        part = parts[0]
+        if part.helper is None:
+            parts.popleft()
+            yield Piece(data, part.start, part.stop - part.start, part.found)
+        elif part.helper.ready() or start >= last or len(parts) >= _QUEUE:
+            found = part.helper.next()
+            if found is None:
+                parts.popleft()
+                yield from own(data, part.start, part.stop, window)
+            else:
+                at, part.start = part.start, part.start + found.length
+                yield Piece(data, at, found.length, found)
+        else:
+            try:
+                piece = next(own(data, start, last, window))
+            except ScanError:
+                # In its turn: something before may be wrong as well.
+                last = start
+                continue
+            found = digest(piece, limits())
+            parts.append(_Part(start, start + piece.length, None, found))
+            start += piece.length
+    yield from own(data, start, end, window)
+
+
+def _line_start(data: Data, at: int, end: int) -> int:
+    stop = data.find(b"\n", at) + 1
+    return min(stop, end) if stop else end

@@ -22,7 +22,7 @@ from .lexer import Command
 from .markers import Markers, markers_in
 from .modal import Motion
 from .moves import run
-from .pieces import Helper, Limits, Piece, pieces
+from .pieces import Helper, Limits, Piece, own, shared
 from .text import MAX_LINE, WINDOW, Data, windows
 
 # mm.  An MMU takes filament back by 100 to 200 mm when it changes it.
@@ -89,7 +89,10 @@ class Skimmer:
     """A way through a file, from its start; extent.py looks over its shoulder.
 
     helpers: look at other parts of it meanwhile.
+    moves_only: settings do not matter, nor whether Klipper would take them.
     """
+
+    moves_only = False
 
     def __init__(
         self, data: Data, window: int, helpers: Sequence[Helper] = ()
@@ -121,9 +124,9 @@ class Skimmer:
                 break
             self.read_piece(start, piece)
             self._end = start + len(piece)
-        for part in pieces(
-            self.data, self._end, end, self._window, self.helpers, self.limits
-        ):
+        rest = self.data, self._end, end, self._window
+        parts = shared(*rest, self.helpers, self.limits) if self.helpers else own(*rest)
+        for part in parts:
             if not self.skim(part):
                 self.read_piece(part.start, part.text)
         self._end = end
@@ -180,11 +183,13 @@ class Skimmer:
         self.arcs, self.modes_changed = sorts.arcs, False
         if sorts.modes:
             self._modes = None
-        for line in sorts.any_time:
+        in_turn = sorts.modes if self.moves_only else sorts.in_turn
+        for line in () if self.moves_only else sorts.any_time:
             ambient.apply(line)
-        for line in lines if sorts.in_turn else ():
-            if line in sorts.in_turn:
-                ambient.apply(line)
+        for line in lines if in_turn else ():
+            if line in in_turn:
+                if not self.moves_only:
+                    ambient.apply(line)
                 if line in sorts.modes:
                     before = motion.modes()
                     motion.command(line)

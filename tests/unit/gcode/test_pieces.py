@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from moonraker_components.power_loss_recovery.gcode.pieces import (
     Helper,
     Limits,
     Piece,
-    digests,
-    pieces,
+    digest,
+    own,
+    shared,
 )
 from moonraker_components.power_loss_recovery.gcode.scan import (
     Footprint,
@@ -40,30 +41,41 @@ Found = tuple[Head, Reach | None]
 
 
 class Neighbour:
-    """A Helper in this process.  tires: after how many pieces of a part."""
+    """A Helper in this process.  tires: after how many pieces of a part; slow: how
+    often it is not ready when it is looked at."""
 
-    def __init__(self, data: bytes, window: int, tires: int | None = None) -> None:
-        self.data, self.window, self.tires = data, window, tires
-        self.asked: list[tuple[int, int, Limits | None]] = []
+    def __init__(
+        self, data: bytes, window: int, tires: int = 99, slow: float = 0.0
+    ) -> None:
+        self.data, self.window, self.tires, self.slow = data, window, tires, slow
+        self.answers: list[Digest | None] = []
+        self.asked: list[Limits | None] = []
         self.given = 0
+        self.source = random.Random(tires)
 
     def ask(self, start: int, end: int, limits: Limits | None) -> None:
-        self.asked.append((start, end, limits))
+        self.asked.append(limits)
+        try:
+            for count, piece in enumerate(own(self.data, start, end, self.window)):
+                if count == self.tires:
+                    break
+                self.answers.append(digest(piece, limits))
+        except ScanError:
+            pass
+        self.answers.append(None)
 
-    def digests(self) -> Iterator[Digest]:
-        found = digests(self.data, *self.asked.pop(0), self.window)
-        for count, digest in enumerate(found):
-            if count == self.tires:
-                return
-            self.given += 1
-            yield digest
+    def ready(self) -> bool:
+        return self.source.random() >= self.slow
+
+    def next(self) -> Digest | None:
+        self.given += self.answers[0] is not None
+        return self.answers.pop(0)
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turns as of files that are a thousand times as long."""
-    monkeypatch.setattr(module, "_OURS", 700)
-    monkeypatch.setattr(module, "_THEIRS", 1500)
+    """Parts as of files that are a thousand times as long."""
+    monkeypatch.setattr(module, "_PART", 1000)
 
 
 def examine(
@@ -114,9 +126,9 @@ def test_real_files_are_found_alike_with_help(
     monkeypatch.setattr(skim_module, "FURTHEST_RETRACTION", 20.0)
     data = path.read_bytes()
     source = random.Random(path.name)
-    for tires in (None, 1):
+    for tires, slow in ((99, 0.3), (1, 0.9)):
         cut, window = some_line(source, data), source.choice([512, 4096])
-        helpers = [Neighbour(data, window, tires) for _ in range(2)]
+        helpers = [Neighbour(data, window, tires, slow) for _ in range(2)]
         wanted = examine(data, cut, window)
         assert_alike(examine(data, cut, window, helpers), wanted)
 
@@ -126,18 +138,21 @@ def test_real_files_are_found_alike_with_help(
     st.lists(st.sampled_from(LINES), max_size=60),
     st.lists(st.sampled_from(LINES), max_size=60),
     st.integers(1, 3),
-    st.sampled_from([None, 0, 1]),
+    st.sampled_from([99, 0, 1]),
+    st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_any_mixture_is_found_no_smaller_with_help(
-    before: list[str], after: list[str], count: int, tires: int | None
-) -> None:
+    before: list[str], after: list[str], count: int, tires: int,
+    slow: float,
+) -> None:  # fmt: skip
     first, second = ("".join(line + "\n" for line in part).encode()
                      for part in (before, after))  # fmt: skip
     data = START + FILL[:2000] + first
     cut = len(data)
     data += FILL[:2000] + second
     wanted = examine(data, cut, 1 << 18)
-    found = examine(data, cut, 256, [Neighbour(data, 256, tires)] * count)
+    helpers = [Neighbour(data, 256, tires, slow) for _ in range(count)]
+    found = examine(data, cut, 256, helpers)
     if isinstance(found, str) or isinstance(wanted, str):
         assert isinstance(found, str) and isinstance(wanted, str)
         return
@@ -151,7 +166,7 @@ def test_a_print_that_goes_astray_is_found_alike(seed: int) -> None:
     source = random.Random(seed)
     data = random_print(source, source.randrange(500, 3000))
     cut = some_line(source, data)
-    helpers = [Neighbour(data, 1024), Neighbour(data, 1024, 1)]
+    helpers = [Neighbour(data, 1024, slow=0.5), Neighbour(data, 1024, 1)]
     wanted = examine(data, cut, 1024)
     found = examine(data, cut, 1024, helpers)
     if isinstance(found, str) or isinstance(wanted, str):
@@ -173,8 +188,7 @@ def test_most_is_left_to_the_helpers() -> None:
 def test_the_bytes_are_not_touched_where_a_digest_says_all() -> None:
     data = START + FILL + b"M106 S9\n"
     limits = ((-1.0, 99.0), (-1.0, 99.0))
-    (digest,) = digests(data, 0, len(data), limits, 1 << 18)
-    piece = Piece(b"", 0, len(data), digest)
+    piece = Piece(b"", 0, len(data), digest(Piece(data, 0, len(data)), limits))
     assert piece.lines() == [b"M83", b"G92 E0", b"M106 S9"]
     assert piece.heights() == [1.0]
     assert piece.beyond(0, -1.0, 99.0) == piece.beyond(1, -5.0, 1e6) == []
@@ -182,16 +196,16 @@ def test_the_bytes_are_not_touched_where_a_digest_says_all() -> None:
 
 def test_limits_that_have_grown_since_leave_fewer_words() -> None:
     data = b"G1 X5 Y5\nG1 X15 Y5\nG1 X25 Y5\n"
-    (digest,) = digests(data, 0, len(data), ((0.0, 9.0), (0.0, 9.0)), 512)
-    piece = Piece(b"", 0, len(data), digest)
+    found = digest(Piece(data, 0, len(data)), ((0.0, 9.0), (0.0, 9.0)))
+    piece = Piece(b"", 0, len(data), found)
     assert [value for _, value in piece.beyond(0, 0.0, 9.0)] == [15.0, 25.0]
     assert piece.beyond(0, 0.0, 20.0) == [(data.index(b"X25"), 25.0)]
 
 
 def test_limits_that_are_narrower_are_looked_for_anew() -> None:
     data = b"G1 X5 Y5\nG1 X15 Y5\n"
-    (digest,) = digests(data, 0, len(data), ((0.0, 99.0), (0.0, 9.0)), 512)
-    piece = Piece(data, 0, len(data), digest)
+    found = digest(Piece(data, 0, len(data)), ((0.0, 99.0), (0.0, 9.0)))
+    piece = Piece(data, 0, len(data), found)
     assert [value for _, value in piece.beyond(0, 0.0, 9.0)] == [15.0]
     assert len(piece.beyond(0, float("inf"), float("-inf"))) == 2
 
@@ -199,19 +213,56 @@ def test_limits_that_are_narrower_are_looked_for_anew() -> None:
 def test_too_much_is_not_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST", 3)
     data = b"M106 S1\nM106 S2\n;LAYER:1\nM106 S3\nG1 X1 Y1 Z1\nG1 X2 Y2 Z2\n"
-    (digest,) = digests(data, 0, len(data), ((5.0, 6.0), (5.0, 6.0)), 512)
-    assert digest.lines is None and digest.sides is None
-    assert digest.heights is not None and sorted(digest.heights) == [1.0, 2.0]
-    piece = Piece(data, 0, len(data), digest)
+    found = digest(Piece(data, 0, len(data)), ((5.0, 6.0), (5.0, 6.0)))
+    assert found.lines is None and found.sides is None
+    assert found.heights is not None and sorted(found.heights) == [1.0, 2.0]
+    piece = Piece(data, 0, len(data), found)
     assert len(piece.lines()) == 4
     assert len(piece.beyond(0, 5.0, 6.0)) == 2
 
 
-@given(st.lists(st.binary(max_size=40), max_size=400), st.integers(0, 3))
+@given(
+    st.lists(st.binary(max_size=40), max_size=400),
+    st.lists(st.sampled_from([99, 1, 0]), min_size=1, max_size=3),
+    st.sampled_from([0.0, 0.5, 1.0]),
+)
 @settings(deadline=None)
-def test_pieces_are_all_of_the_file_in_order(lines: list[bytes], count: int) -> None:
+def test_pieces_are_all_of_the_file_in_order(
+    lines: list[bytes], tires: list[int], slow: float
+) -> None:
     data = b"\n".join(lines).replace(b"\0", b"0")
-    helpers = [Neighbour(data, 64, tires) for tires in (None, 1, 0)[:count]]
-    found = list(pieces(data, 0, len(data), 64, helpers))
+    helpers = [Neighbour(data, 64, count, slow) for count in tires]
+    found = list(shared(data, 0, len(data), 64, helpers, lambda: None))
     assert b"".join(piece.text for piece in found) == data
-    assert all(not helper.asked for helper in helpers)
+    assert [piece.start for piece in found] == sorted(piece.start for piece in found)
+    assert all(not helper.answers for helper in helpers)
+
+
+@pytest.mark.parametrize("slow", [0.0, 0.5, 1.0])
+def test_damage_is_told_after_all_that_stands_before_it(slow: float) -> None:
+    data = FILL * 2 + b"G1 X1\0\n" + FILL * 2
+    helpers = [Neighbour(data, 512, slow=slow)]
+    found, wanted = [], data.index(b"\0")
+    with pytest.raises(ScanError, match=f"NUL byte at offset {wanted}"):
+        for piece in shared(data, 0, len(data), 512, helpers, lambda: None):
+            found.append(piece.text)
+    assert b"".join(found) == data[: len(b"".join(found))]
+    assert len(b"".join(found)) > wanted - 1024
+
+
+def test_helpers_look_with_the_limits_of_the_moment() -> None:
+    data = START + FILL * 20
+    helper = Neighbour(data, 512)
+    extent = Extent(data, 512, helpers=[helper])
+    extent.read(len(data))
+    assert helper.asked[-1] == ((1.0, 20.0), (1.0, 10.0))
+
+
+def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_QUEUE", 8)
+    data = START + FILL * 20
+    helper = Neighbour(data, 64, slow=1.0)
+    limits: list[None] = []
+    found = shared(data, 0, len(data), 64, [helper], lambda: limits.append(None))
+    next(found)
+    assert len(limits) <= 8
