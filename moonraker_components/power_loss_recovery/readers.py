@@ -17,6 +17,7 @@ import select
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,10 @@ from .gcode.text import WINDOW
 SHORTEST = 1 << 25
 # klippy wants a core to itself.
 MOST = 2
+_NICE = 10
+# Seconds.  A thread that asks the kernel something each millisecond gives Python's lock
+# away so shortly that another one, which wakes up for it, never gets it.
+_WORK, _REST = 0.005, 0.0002
 _PIPE = 1 << 20
 _LENGTH = struct.Struct("<I")
 _MAIN = (
@@ -46,6 +51,7 @@ class Reader:
         descriptor = f.fileno()
         self._window = window
         self._gone = False
+        self._rest_at = 0.0
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _MAIN, folder, str(descriptor)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -69,6 +75,9 @@ class Reader:
             self._lost(e)
 
     def ready(self) -> bool:
+        if time.monotonic() >= self._rest_at:
+            time.sleep(_REST)
+            self._rest_at = time.monotonic() + _WORK
         return self._gone or bool(self._poll.poll(0))
 
     def next(self) -> Digest | None:
@@ -111,6 +120,9 @@ def beside(f: BinaryIO) -> Iterator[list[Reader]]:
 
 def main(descriptor: int) -> None:
     """Answer until nobody asks any more."""
+    # Only what nobody else wants: a caller who is made to wait by this keeps
+    # Python's lock, and all of Moonraker waits with him.
+    os.nice(_NICE)
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
         while True:

@@ -142,3 +142,35 @@ def test_examining_a_long_file_asks_readers(
     monkeypatch.setattr(readers, "SHORTEST", 1)
     files.examine(path, cut_of(path))
     assert asked
+
+
+def test_the_event_loop_gets_its_turn(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    now = 100.0
+    monkeypatch.setattr(readers.time, "monotonic", lambda: now)
+    monkeypatch.setattr(readers.time, "sleep", slept.append)
+    with open(path, "rb") as f:
+        reader = Reader(f)
+        try:
+            for _ in range(100):
+                reader.ready()
+                now += 0.001
+        finally:
+            monkeypatch.undo()
+            reader.close()
+    assert 18 <= len(slept) <= 22 and min(slept) > 0.0
+
+
+def test_a_reader_takes_what_nobody_else_wants(path: Path) -> None:
+    with open(path, "rb") as f:
+        reader = Reader(f, 2048)
+        try:
+            reader.ask(0, 2048, None)
+            assert reader.next() is not None
+            found = os.getpriority(os.PRIO_PROCESS, reader.process.pid)
+            mine = os.getpriority(os.PRIO_PROCESS, 0)
+            assert found == min(mine + 10, 19)
+        finally:
+            reader.close()
