@@ -32,6 +32,7 @@ from .gcode.stamp import Stamp, to_original
 from .gcode.temperatures import of_start_macro
 from .gcode.text import Data, check
 from .plan import Plan
+from .readers import beside
 from .record import MAX_LINE_TEXT, Job, Record
 
 RESUME_FOLDER = ".plr"
@@ -195,10 +196,10 @@ class Examined:
 def examine(path: Path, file_position: int) -> tuple[Head, bytes, Reach | None]:
     """What the file did before `file_position`, the line there, and where the rest is
     printed, if that can be told."""
-    with mapped(path) as (f, data):
+    with mapped(path) as (f, data), beside(f) as readers:
         if file_position >= len(data):
             raise FileProblem("The file had been printed to its end.")
-        extent = Extent(data)
+        extent = Extent(data, helpers=readers)
         head = scan(data, file_position, extent)
         if next_extrusion(data, head) is None:
             raise FileProblem(ALL_LAID)
@@ -238,8 +239,8 @@ def material_of(root: Path, job: Job, record: Record) -> str | None:
 
 def examine_place(path: Path, place: Place) -> Examined:
     """Likewise, with all that a record would say."""
-    with mapped(path) as (f, data):
-        extent = Extent(data)
+    with mapped(path) as (f, data), beside(f) as readers:
+        extent = Extent(data, helpers=readers)
         head = scan(data, locate(data, place), extent)
         check_point(data, head)
         start = data[: min(head.first_extrusion or 0, MAX_SETUP)]

@@ -104,7 +104,7 @@ GLUE = {
     "saving/outage_keeper.py",
 }  # fmt: skip
 SHELLS = {
-    "files.py", "journal.py", "sequence.py", "asking/attempts.py",
+    "files.py", "journal.py", "readers.py", "sequence.py", "asking/attempts.py",
     "asking/attendant.py", "asking/auto_resume.py", "asking/bed_holder.py",
     "asking/bed_watch.py", "asking/offer.py", "calibration/calibration_file.py",
     "doctor/bundle.py", "doctor/checkup.py", "doctor/checkup_host.py",

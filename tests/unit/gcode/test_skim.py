@@ -72,6 +72,11 @@ def compare(path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         assert_same(quick(data, offset, window), slow(data, offset))
 
 
+def test_looking_back_tells_where_a_move_is_malformed() -> None:
+    with pytest.raises(ScanError, match="at offset 6: G1: X is not a number"):
+        last_word(b"G1 Y1\nG1 X Y2\nG1 Y3\n", 0, 20, "X")
+
+
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.gcode")), ids=lambda p: p.name)
 def test_both_ways_agree(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compare(path, monkeypatch, 60)
