@@ -15,9 +15,11 @@ from tests.virtual_printer import mark_watch, oracle, outage, parts
 from tests.virtual_printer.mark_watch import Watch
 from tests.virtual_printer.printer import VirtualPrinter
 from tests.virtual_printer.stop_trial import (
+    SLOW,
     Stop,
     board_fault,
     emergency_stop,
+    frozen,
     stop_at,
     unplugged,
 )
@@ -55,6 +57,16 @@ def test_the_stop_is_known_to_a_fraction_of_a_second(watch: Watch, stop: Stop) -
 def test_of_a_board_without_power_only_the_last_life_is_promised(watch: Watch) -> None:
     result = stop_at(watch, 2.0, unplugged)
     print(f"\nunplugged: lost {result.lost_s:.3f} s")
+    assert result.problems == []
+    assert not result.exact
+    assert result.lost_s <= MOST_LOST_SILENT_S
+
+
+def test_of_a_host_that_was_late_nothing_is_promised_that_came_late(
+    watch: Watch,
+) -> None:
+    result = stop_at(watch, 1.5, frozen, SLOW)
+    print(f"\nfrozen: lost {result.lost_s:.3f} s, the board says {result.reason}")
     assert result.problems == []
     assert not result.exact
     assert result.lost_s <= MOST_LOST_SILENT_S
