@@ -4,10 +4,10 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 #
 # A fast print runs hundreds of lines in a second.  So of a plain line only
-# what lies at hand is kept, and of that as little as will do: memory that is
-# not used again at once costs more than to fill it.  What a mark of a line
-# would say is worked out for the few that somebody asks for.
-import array
+# what lies at hand is kept, and of that as little as will do, in few objects:
+# to fill and to free memory that is not used again at once is what costs most.
+# What a mark of a line would say is worked out for the few that somebody asks
+# for.
 import bisect
 import collections
 import re
@@ -43,10 +43,10 @@ class Segment:
         # that waits in the lookahead queue
         self.print_time = None
         # For each line its text, when the motors have done it, where they are
-        # after it and the raw G-code position, one row behind the other
+        # after it and the raw G-code position: one row behind the other
         self.texts = []
-        self.times = array.array('d')
-        self.motors = self.raw = array.array('d')
+        self.times = []
+        self.motors = self.raw = []
         # Numbers in a row: x, y, z, e and those of further axes
         self.num_motors = self.num_raw = 4
     def __len__(self):
@@ -61,7 +61,7 @@ class Segment:
         self.num_motors = self.num_raw = len(end_pos)
         if getattr(gcode_move, 'move_transform', self) is None:
             return False
-        self.raw = array.array('d')
+        self.raw = []
         self.num_raw = len(gcode_move.last_position)
         return True
     def freeze(self):
@@ -76,7 +76,7 @@ class Segment:
     def raw_position(self, count):
         """x, y, z, e after so many lines."""
         first = (count - 1) * self.num_raw
-        return self.raw[first:first + 4].tolist()
+        return self.raw[first:first + 4]
     def text(self, count):
         return '\n'.join(self.texts[:count])
     def highest(self, count):

@@ -144,8 +144,8 @@ extra = pytest.mark.parametrize(
 )
 # Of Python 2.7 and 3 alike
 EXTRA_IMPORTS = {
-    "array", "ast", "binascii", "bisect", "collections", "contextlib", "json",
-    "logging", "math", "re", "sys", "time",
+    "ast", "binascii", "bisect", "collections", "contextlib", "json", "logging",
+    "math", "re", "sys", "time",
 }  # fmt: skip
 # PLR_Z_HOME waits for its moves, as G28 does: a calibration is refused in a print.
 WAIT_FOR_MOVES = {"z_homing.py", "z_lift.py", "z_motors.py"}
