@@ -8,8 +8,11 @@
 # a sliced file refresh only the part that they can change.
 from . import rare, tools, variables
 
-LIMITS = ('max_velocity', 'max_accel', 'square_corner_velocity',
-          'minimum_cruise_ratio', 'max_accel_to_decel')
+# In the toolhead's status, and as it calls them itself
+LIMITS = (('max_velocity', 'max_velocity'), ('max_accel', 'max_accel'),
+          ('square_corner_velocity', 'square_corner_velocity'),
+          ('minimum_cruise_ratio', 'min_cruise_ratio'),
+          ('max_accel_to_decel', 'requested_accel_to_decel'))
 ALL_PARTS = ('coordinates', 'heaters', 'fans', 'limits', 'tool', 'mesh',
              'objects', 'progress', 'gcode', 'rare')
 # Saved anew at each G10, for itself
@@ -72,6 +75,7 @@ class Snapshot:
         self.told, self.layer_then = {}, None
         self.has_layers = all([hasattr(self.print_stats, name) for name in (
             'info_current_layer', 'info_total_layer')])
+        self.has_limits = self._has_limits()
         self.state = {}
         self._origin_then = None
         self.refresh(ALL_PARTS, printer.get_reactor().monotonic())
@@ -123,9 +127,18 @@ class Snapshot:
     def _fans(self, eventtime):
         return {name: obj.get_status(eventtime)['speed']
                 for name, obj in self.fans}
+    def _has_limits(self):
+        st = self.toolhead.get_status(self.printer.get_reactor().monotonic())
+        return all([st.get(name) == getattr(self.toolhead, own, None)
+                    for name, own in LIMITS])
     def _limits(self, eventtime):
-        st = self.toolhead.get_status(eventtime)
-        return {name: st[name] for name in LIMITS if name in st}
+        # Asked for at each M204, and most of the status is something else
+        toolhead = self.toolhead
+        if self.has_limits:
+            return {name: getattr(toolhead, own) for name, own in LIMITS
+                    if hasattr(toolhead, own)}
+        st = toolhead.get_status(eventtime)
+        return {name: st[name] for name, _own in LIMITS if name in st}
     def _tool(self, eventtime):
         advance = {}
         for name, obj in self.extruders:

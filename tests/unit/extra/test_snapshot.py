@@ -23,13 +23,20 @@ class Klippy:
         kinematics = SimpleNamespace(get_status=lambda eventtime: {"homed_axes": "xyz"})
         extruder = SimpleNamespace(get_name=lambda: "extruder")
         self.toolhead = SimpleNamespace(
-            get_kinematics=lambda: kinematics, get_status=lambda eventtime: {},
-            get_extruder=lambda: extruder,
+            get_kinematics=lambda: kinematics, get_status=self._limits,
+            get_extruder=lambda: extruder, max_accel=500.0, min_cruise_ratio=0.5,
         )  # fmt: skip
+        self.limits_asked = 0
         self.print_stats = SimpleNamespace(
             info_current_layer=None, info_total_layer=None, get_status=self._stats
         )
         self.asked = 0
+
+    def _limits(self, eventtime: float) -> dict[str, Any]:
+        self.limits_asked += 1
+        toolhead = self.toolhead
+        ratio = toolhead.min_cruise_ratio
+        return {"max_accel": toolhead.max_accel, "minimum_cruise_ratio": ratio}
 
     def _stats(self, eventtime: float) -> dict[str, Any]:
         self.asked += 1
@@ -128,3 +135,19 @@ def test_what_a_slicer_has_told_itself_stays_until_klippy_knows_better(
     klippy.print_stats.info_current_layer = 6
     told = refreshed(shot, "SET_PRINT_STATS_INFO")["progress"]
     assert (told["layer"], told["layer_height"]) == (6, 0.3)
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_limits_are_those_of_the_status(klippy: Klippy, short: bool) -> None:
+    if not short:
+        # A klippy that calls one of them otherwise
+        klippy.toolhead.get_status = lambda eventtime: {
+            "max_accel": klippy.toolhead.max_accel, "minimum_cruise_ratio": 0.7
+        }  # fmt: skip
+    shot = snapshot.Snapshot(klippy)
+    asked = klippy.limits_asked
+    klippy.toolhead.max_accel = 900.0
+    ratio = 0.5 if short else 0.7
+    limits = {"max_accel": 900.0, "minimum_cruise_ratio": ratio}
+    assert refreshed(shot, "M204")["limits"] == limits
+    assert klippy.limits_asked == asked
