@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from . import tools
+from .gcode import material
 from .gcode.ahead import Reach, rest
 from .gcode.ends import check_point, first_plastic, next_extrusion
 from .gcode.extent import Extent
@@ -30,6 +32,7 @@ from .gcode.stamp import Stamp, to_original
 from .gcode.temperatures import of_start_macro
 from .gcode.text import Data, check
 from .plan import Plan
+from .readers import beside
 from .record import MAX_LINE_TEXT, Job, Record
 
 RESUME_FOLDER = ".plr"
@@ -124,6 +127,13 @@ def lines_to_come(path: Path, record: Record) -> bytes:
         return f.read(min(max(end - start, 0), MAX_TO_COME)) + f.readline(MAX_LINE_TEXT)
 
 
+def has_begun(path: Path, file_position: int) -> bool:
+    """Whether plastic is laid before `file_position`.  Reads up to the first."""
+    with mapped(path) as (_, data):
+        first = first_plastic(data, 0, Motion())
+        return first is not None and first < file_position
+
+
 def verify(root: Path, job: Job, record: Record) -> Path:
     """The original's path, if it is still the file that was being printed."""
     path = inside(root, job.name)
@@ -186,10 +196,10 @@ class Examined:
 def examine(path: Path, file_position: int) -> tuple[Head, bytes, Reach | None]:
     """What the file did before `file_position`, the line there, and where the rest is
     printed, if that can be told."""
-    with mapped(path) as (f, data):
+    with mapped(path) as (f, data), beside(f) as readers:
         if file_position >= len(data):
             raise FileProblem("The file had been printed to its end.")
-        extent = Extent(data)
+        extent = Extent(data, helpers=readers)
         head = scan(data, file_position, extent)
         if next_extrusion(data, head) is None:
             raise FileProblem(ALL_LAID)
@@ -220,10 +230,17 @@ def is_complete(root: Path, job: Job, record: Record) -> bool:
         return first_plastic(data, record.file_position, motion) is None
 
 
+def material_of(root: Path, job: Job, record: Record) -> str | None:
+    """What the print is made of, see material.family.  Raises FileProblem."""
+    tool = tools.number(record.state, record.extruder)
+    with mapped(inside(root, job.name)) as (_, data):
+        return material.family(data, tool)
+
+
 def examine_place(path: Path, place: Place) -> Examined:
     """Likewise, with all that a record would say."""
-    with mapped(path) as (f, data):
-        extent = Extent(data)
+    with mapped(path) as (f, data), beside(f) as readers:
+        extent = Extent(data, helpers=readers)
         head = scan(data, locate(data, place), extent)
         check_point(data, head)
         start = data[: min(head.first_extrusion or 0, MAX_SETUP)]

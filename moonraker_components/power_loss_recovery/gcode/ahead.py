@@ -24,6 +24,7 @@ def rest(extent: Extent) -> Reach | None:
     May be larger than what is printed, but only by places to which the head goes.
     Raises ScanError as scan() does.
     """
+    extent.moves_only = True
     extent.go_on(len(extent.data))
     (x, y, _), (x_max, y_max, top_z) = extent.finish()
     if x == math.inf and top_z == -math.inf:

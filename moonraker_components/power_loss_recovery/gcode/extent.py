@@ -11,19 +11,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .layers import Layers
 from .modal import Motion
 from .moves import run
+from .pieces import Helper, Limits, Piece, heights
 from .skim import Known, Skimmer
 from .text import WINDOW, Data, windows
-from .words import beyond, numbers
+from .words import numbers
 
 _ARMS = (b"I", b"J")
 _ARC = re.compile(rb"\nG[23] [^\n]*E[^\n]*")
-_LOWER = (b"x", b"y", b"z")
-_SIDES = (b"X", b"Y")
+_AXES = (b"X", b"Y")
 # So much is read at a place outside, and so much before it, to know the filament.
 _PART, _BEFORE = 2048, 512
 
@@ -61,8 +62,11 @@ class Extent(Skimmer):
     """finish() tells what was printed since the one before.  flat: whether X and Y
     are wanted, or Z alone."""
 
-    def __init__(self, data: Data, window: int = WINDOW, flat: bool = True) -> None:
-        super().__init__(data, window)
+    def __init__(
+        self, data: Data, window: int = WINDOW, flat: bool = True,
+        helpers: Sequence[Helper] = (),
+    ) -> None:  # fmt: skip
+        super().__init__(data, window, helpers)
         self._flat = flat
         self._low, self._high = _nowhere()
         self._unread: list[_Unread] = []
@@ -74,25 +78,29 @@ class Extent(Skimmer):
         super().read_piece(start, piece)
         self._leave(self.state.motion)
 
-    def skim(self, start: int, piece: bytes) -> bool:
-        if not super().skim(start, piece):
+    def limits(self) -> Limits | None:
+        x, y = (self._limits(axis, self.state.motion) for axis in range(2))
+        finite = all(map(math.isfinite, (*x, *y)))
+        return (x, y) if self._flat and finite else None
+
+    def skim(self, piece: Piece) -> bool:
+        if not super().skim(piece):
             return False
         motion = self.trail[-1][1]
-        text = _upper(piece)
-        before, found = self._z, _heights(text)
+        before, found = self._z, piece.heights()
         highest, self._z = max([before, *found]), max(found, default=before)
         self._unread.append(
-            _Unread(highest + motion.frame[2], before, start, len(piece), motion,
-                    self.modes_changed, self.known)
+            _Unread(highest + motion.frame[2], before, piece.start, piece.length,
+                    motion, self.modes_changed, self.known)
         )  # fmt: skip
-        outside = self._outside(text, motion) if self._flat else []
+        outside = self._outside(piece, motion) if self._flat else []
         if not outside:
             self._at = []
         elif self.modes_changed:
             self._unread.pop()
-            self._leave(self._read_moves(start, piece, motion, self.known))
+            self._leave(self._read_moves(piece.start, piece.text, motion, self.known))
         else:
-            self._read_sides(start, piece, motion, outside)
+            self._read_sides(piece.start, piece.text, motion, outside)
         return True
 
     def finish(self) -> Span:
@@ -140,7 +148,7 @@ class Extent(Skimmer):
         size = self._window if unread.modes_changed else _PART
         z = unread.before
         for at, part in windows(self.data, start, end, size):
-            found = _heights(_upper(part))
+            found = heights(part.upper())
             if max([z, *found]) + unread.motion.frame[2] > self._high[2]:
                 read = self._read_moves(at, part, unread.motion, unread.known)
                 z = read.position[2]
@@ -148,7 +156,7 @@ class Extent(Skimmer):
             else:
                 z = max(found, default=z)
 
-    def _outside(self, text: bytes, motion: Motion) -> list[_Word]:
+    def _outside(self, piece: Piece, motion: Motion) -> list[_Word]:
         found: list[_Word] = []
         limits = [self._limits(axis, motion) for axis in range(2)]
         if any(map(math.isnan, (*limits[0], *limits[1]))):
@@ -157,11 +165,11 @@ class Extent(Skimmer):
             return found
         if self._at and not self._holds(self._at, motion):
             found.append((0, 0, math.nan))
-        for axis, letter in enumerate(_SIDES):
-            words = beyond(text, letter, *limits[axis])
+        for axis in range(2):
+            words = piece.beyond(axis, *limits[axis])
             found += [(offset, axis, value) for offset, value in words]
         if self.arcs:
-            for match in _ARC.finditer(b"\n" + text):
+            for match in _ARC.finditer(b"\n" + piece.upper):
                 if not self._holds_arc(match[0], motion):
                     found.append((match.start(), 0, math.nan))
         return sorted(found, key=lambda word: word[0])
@@ -181,7 +189,7 @@ class Extent(Skimmer):
     def _holds_arc(self, line: bytes, motion: Motion) -> bool:
         """False also where it does not say in which plane, or where it ends."""
         arms = [max(map(abs, numbers(line, axis)), default=0.0) for axis in _ARMS]
-        words = [numbers(line, axis) for axis in _SIDES]
+        words = [numbers(line, axis) for axis in _AXES]
         end = [word[0] if len(word) == 1 else math.nan for word in words]
         # It goes no further from its end than the whole circle does.
         return b"K" not in line and self._holds(end, motion, 2.0 * sum(arms))
@@ -212,11 +220,3 @@ class Extent(Skimmer):
 
 def _nowhere() -> Span:
     return [math.inf] * 3, [-math.inf] * 3
-
-
-def _upper(piece: bytes) -> bytes:
-    return piece.upper() if any(axis in piece for axis in _LOWER) else piece
-
-
-def _heights(text: bytes) -> list[float]:
-    return [math.inf if math.isnan(z) else z for z in numbers(text, b"Z")]

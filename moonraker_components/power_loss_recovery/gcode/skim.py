@@ -11,27 +11,22 @@ make all moves count, the piece is read as moves.py does.
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from .ambient import Ambient, name_of, parse
 from .backward import STEP, last_word
 from .errors import LexError, ScanError
-from .layers import NOTE_START
 from .lexer import Command
 from .markers import Markers, markers_in
 from .modal import Motion
 from .moves import run
+from .pieces import Helper, Limits, Piece, own, shared
 from .text import MAX_LINE, WINDOW, Data, windows
 
 # mm.  An MMU takes filament back by 100 to 200 mm when it changes it.
 FURTHEST_RETRACTION = 500.0
-# Of an arc that lays plastic no more than that it is one, of another nothing.
-_LINES = re.compile(
-    rb"\n(?!G[01] )(?!G[23] [^Ee\n]*\n)(?!;(?!" + NOTE_START + rb"|[; \t]*PLR_))"
-    rb"(G[23] |[^\r\n][^\n]*)"
-)
 _ARCS = (b"G2 ", b"G3 ")
 _PLACEHOLDER = b"PLR_RESUME"
 # Where the head is matters to these.
@@ -91,10 +86,18 @@ def read(data: Data, end: int, window: int = WINDOW) -> State:
 
 
 class Skimmer:
-    """A way through a file, from its start; extent.py looks over its shoulder."""
+    """A way through a file, from its start; extent.py looks over its shoulder.
 
-    def __init__(self, data: Data, window: int) -> None:
-        self.data, self._window = data, window
+    helpers: look at other parts of it meanwhile.
+    moves_only: settings do not matter, nor whether Klipper would take them.
+    """
+
+    moves_only = False
+
+    def __init__(
+        self, data: Data, window: int, helpers: Sequence[Helper] = ()
+    ) -> None:
+        self.data, self._window, self.helpers = data, window, helpers
         self.state = State(Motion(), Ambient(), Markers())
         self.known = Known(0, Motion(), math.nan, None)
         # Starts of the pieces skimmed since then, with modes and frame there
@@ -121,9 +124,11 @@ class Skimmer:
                 break
             self.read_piece(start, piece)
             self._end = start + len(piece)
-        for start, piece in windows(self.data, self._end, end, self._window):
-            if not self.skim(start, piece):
-                self.read_piece(start, piece)
+        rest = self.data, self._end, end, self._window
+        parts = shared(*rest, self.helpers, self.limits) if self.helpers else own(*rest)
+        for part in parts:
+            if not self.skim(part):
+                self.read_piece(part.start, part.text)
         self._end = end
         if self.trail:
             self._settle(end)
@@ -147,16 +152,18 @@ class Skimmer:
         self.trail.clear()
         self._modes = None
 
-    def skim(self, start: int, piece: bytes) -> bool:
+    def limits(self) -> Limits | None:
+        """Beyond which X and Y matter; None where they don't."""
+        return None
+
+    def skim(self, piece: Piece) -> bool:
         """False when the piece has to be read."""
         state = self.state
         if not state.motion.absolute_coordinates:
             return False
-        # The pattern wants the newline before a line.
-        lines = _LINES.findall(b"\n" + piece[: piece.find(b"\n")])
-        lines += _LINES.findall(piece)
-        if any(_PLACEHOLDER in line for line in lines):
-            state.markers = markers_in(piece, start, state.markers)
+        lines = piece.lines()
+        if _PLACEHOLDER in b"\n".join(lines):
+            state.markers = markers_in(piece.text, piece.start, state.markers)
         try:
             sorts = _sorts(lines)
             if sorts is None:
@@ -164,11 +171,11 @@ class Skimmer:
             if self._modes is None:
                 self._modes = state.motion.copy()
             # Thousands of pieces share one: nothing changes it.
-            self.trail.append((start, self._modes))
+            self.trail.append((piece.start, self._modes))
             self._apply(lines, sorts)
         except LexError as error:
-            at = (b"\n" + piece).find(b"\n" + error.line)
-            raise ScanError(f"at offset {start + at}: {error}") from error
+            at = piece.start + (b"\n" + piece.text).find(b"\n" + error.line)
+            raise ScanError(f"at offset {at}: {error}") from error
         return True
 
     def _apply(self, lines: list[bytes], sorts: _Sorts) -> None:
@@ -176,11 +183,13 @@ class Skimmer:
         self.arcs, self.modes_changed = sorts.arcs, False
         if sorts.modes:
             self._modes = None
-        for line in sorts.any_time:
+        in_turn = sorts.modes if self.moves_only else sorts.in_turn
+        for line in () if self.moves_only else sorts.any_time:
             ambient.apply(line)
-        for line in lines if sorts.in_turn else ():
-            if line in sorts.in_turn:
-                ambient.apply(line)
+        for line in lines if in_turn else ():
+            if line in in_turn:
+                if not self.moves_only:
+                    ambient.apply(line)
                 if line in sorts.modes:
                     before = motion.modes()
                     motion.command(line)

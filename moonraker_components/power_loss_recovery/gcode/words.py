@@ -70,7 +70,10 @@ def _perhaps_beyond(letter: bytes, low: int, high: int) -> re.Pattern[bytes]:
         parts.append(b"-(?:" + b"|".join(negative) + b")")
     if not parts:
         return re.compile(letter + _VALUE)
-    return re.compile(letter + rb"(?!(?:" + b"|".join(parts) + rb")\.)" + _VALUE)
+    # Most words end at the first of these: trying one of several takes longer.
+    groups = [*parts[:2], b"(?:" + b"|".join(parts[2:]) + b")"][: len(parts)]
+    ahead = b"".join(rb"(?!" + group + rb"\.)" for group in groups)
+    return re.compile(letter + ahead + _VALUE)
 
 
 def _integers(low: int, high: int) -> list[bytes]:

@@ -18,6 +18,7 @@ from ..gcode.scan import Head, scan
 from ..gcode.stamp import Stamp
 from ..gcode.temperatures import of_start_macro
 from ..planning import begun, prologue, reconstruct
+from ..readers import beside
 from ..record import Job, Record
 from . import standalone
 from .standalone import Bed
@@ -54,9 +55,9 @@ def resume_file(asked: Asked) -> tuple[Path, Record, tuple[str, ...]]:
     """
     source = original_of(asked.file)
     place = files.in_original(source, asked.place)
-    with files.mapped(source.path) as (f, data):
+    with files.mapped(source.path) as (f, data), beside(f) as readers:
         # Only a purge must know where the part stands; a travel, how high.
-        extent = Extent(data, flat=asked.standalone)
+        extent = Extent(data, flat=asked.standalone, helpers=readers)
         head = scan(data, files.locate(data, place), extent)
         check_point(data, head)
         line = line_at(f, head.end)

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from moonraker_components.power_loss_recovery.gcode.backward import last_word
 from moonraker_components.power_loss_recovery.gcode.errors import ScanError
 from moonraker_components.power_loss_recovery.gcode.scan import Head
 from moonraker_components.power_loss_recovery.gcode.skim import State, read, skim
+from tests.unit.gcode.conftest import Count
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT / "tests" / "data"
@@ -70,6 +70,11 @@ def compare(path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     for offset in source.sample(starts, min(count, len(starts))):
         window = source.choice([512, 4096, 16384, 65536])
         assert_same(quick(data, offset, window), slow(data, offset))
+
+
+def test_looking_back_tells_where_a_move_is_malformed() -> None:
+    with pytest.raises(ScanError, match="at offset 6: G1: X is not a number"):
+        last_word(b"G1 Y1\nG1 X Y2\nG1 Y3\n", 0, 20, "X")
 
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("*.gcode")), ids=lambda p: p.name)
@@ -153,15 +158,8 @@ def test_both_ways_agree_on_any_mixture(lines: list[str], window: int) -> None:
         assert_same(quick(data, len(data), window), slow(data, len(data)))
 
 
-def test_most_of_a_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    run = skim_module.run
-
-    def counting(piece: bytes, *rest: Any) -> Any:
-        seen.append(len(piece))
-        return run(piece, *rest)
-
-    monkeypatch.setattr(skim_module, "run", counting)
+def test_most_of_a_file_is_not_read(count_run: Count) -> None:
+    seen = count_run(skim_module)
     data = START + FILL * 100
     skim(data, len(data), 4096)
     assert sum(seen) < len(data) / 10
