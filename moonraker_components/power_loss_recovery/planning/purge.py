@@ -88,9 +88,18 @@ def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
     return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
 
 
-def height(measured: bool) -> float:
-    """Of the nozzle above the bed, mm.  measured: whether Z is true."""
-    return HEIGHT if measured else HEIGHT_UNTRUSTED
+def height(record: Record, measured: bool) -> float:
+    """Of the motors, mm: there is neither offset nor mesh in a purge.
+
+    measured: whether Z is true.
+    """
+    coordinates = record.state["coordinates"]
+    zero = coordinates["homing_origin"][2] + coordinates["g92"][2]
+    points = record.rare.get("mesh", {}).get("points") or ()
+    uneven = max((max(row) for row in points), default=0.0)
+    # The bed may stand that much higher than the motors count it.
+    rise = max(zero, 0.0) + max(uneven, 0.0)
+    return rise + (HEIGHT if measured else HEIGHT_UNTRUSTED)
 
 
 def beside(bed: Box, part: Box | None, printed: bool, depth: float = 0.0) -> Strip:
