@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from . import tools
+from .gcode import material
 from .gcode.ahead import Reach, rest
 from .gcode.ends import check_point, first_plastic, next_extrusion
 from .gcode.extent import Extent
@@ -225,6 +227,13 @@ def is_complete(root: Path, job: Job, record: Record) -> bool:
     )
     with mapped(inside(root, job.name)) as (_, data):
         return first_plastic(data, record.file_position, motion) is None
+
+
+def material_of(root: Path, job: Job, record: Record) -> str | None:
+    """What the print is made of, see material.family.  Raises FileProblem."""
+    tool = tools.number(record.state, record.extruder)
+    with mapped(inside(root, job.name)) as (_, data):
+        return material.family(data, tool)
 
 
 def examine_place(path: Path, place: Place) -> Examined:

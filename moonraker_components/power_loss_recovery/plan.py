@@ -78,6 +78,7 @@ def make(
     begun, first_line = split(record, head, line)
     stands = _stands(record, facts)
     warnings = objections.warnings(record, facts, stands)
+    warnings += tools.filament_in_file(facts.objects, head.tool)
     warnings += differences(record, head)
     safe_z = _safe_z(record, head.top_z or 0.0, facts)
     bed = _bed(record, facts)
@@ -85,7 +86,7 @@ def make(
     part = purge.shifted(head.printed_box, origin)
     top = (head.top_z or 0.0) + origin[2]
     depth = top - purge.height(record, facts.measures_z)
-    strip = purge.beside(bed, part, printed, depth)
+    strip = purge.beside(bed, part, printed, record.purged, depth)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part to which the head could come"

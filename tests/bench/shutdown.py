@@ -33,6 +33,8 @@ from tests.virtual_printer.stop_trial import (
     unplugged,
 )
 
+from .ending import ended
+
 MAX_LOST = 0.3  # s
 FIRST, LAST = 0.3, 5.0  # s after the first motion
 KINDS: dict[str, tuple[Stop, bool]] = {
@@ -90,8 +92,7 @@ def main() -> int:
         print(row(kind, stops))
         wrong += missed(kind, stops)
     print(f"\nasked: at most {MAX_LOST} s, but for a board without power")
-    print("\n".join(wrong) if wrong else "all figures are met")
-    return 1 if wrong else 0
+    return ended(not wrong, wrong)
 
 
 if __name__ == "__main__":

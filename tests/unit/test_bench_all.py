@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import cpu, page, shutdown, stalls
+from tests.bench.ending import ended
 from tests.virtual_printer.klippy_tree import REPO
 from tests.virtual_printer.stop_trial import Stopped
 
@@ -22,6 +23,15 @@ def test_a_bench_can_be_started_and_is_listed(path: Path) -> None:
     if f"python -m tests.bench.{path.stem}" in (module.__doc__ or ""):
         assert callable(module.main)
         assert f"`{path.stem}`" in (REPO / "tests" / "README.md").read_text()
+
+
+def test_the_end_is_said_and_is_the_exit_status(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (ended(True), ended(False), ended(False, ["40 us", "9 %"])) == (0, 1, 1)
+    assert capsys.readouterr().out.splitlines() == [
+        "all figures are met", "NOT all figures are met", "40 us", "9 %",
+    ]  # fmt: skip
 
 
 def test_one_stall_or_standstill_more_or_another_motion_is_a_miss() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .. import tools
 from ..record import Record
-from . import purge, rotor
+from . import cooling, purge, rotor
 
 # Kinematics on which Z alone can be lifted before X and Y are known.
 KINEMATICS = (
@@ -25,8 +25,8 @@ class Facts:
     or a klippy that was not restarted).  hotend: its temperature now.  fan_power:
     max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
     the owner's G-code that are set.  changer: None if the machine changes no tools.
-    begun: whether the file has laid plastic before the saved place, as far as that had
-    to be known.
+    outage: None if there was none.  begun: whether the file has laid plastic before the
+    saved place, as far as that had to be known.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -44,6 +44,7 @@ class Facts:
     z_strategy: str = "auto"
     hooks: frozenset[str] = frozenset()
     changer: tools.Changer | None = None
+    outage: cooling.Outage | None = None
     begun: bool = False
 
     def cold(self, record: Record) -> bool:

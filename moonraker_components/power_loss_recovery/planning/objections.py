@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import tools
 from ..record import Job, Record
-from . import rotor
+from . import carriages, cooling, rotor
 from .facts import Facts
 
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
@@ -50,14 +50,15 @@ def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
                 f" {high:.2f}: was the configuration changed?"
             )
     reasons += tools.refusals(record.state, facts.changer)
-    if record.extruder != "extruder" and "dual_carriage" in facts.objects:
-        reasons.append("Resuming on the second carriage is not possible yet.")
+    reasons += carriages.refusals(record, facts.objects)
     return reasons
 
 
 def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
     """Those that do not need the file; disagree.py has the others."""
     found = []
+    if facts.outage is not None:
+        found += cooling.warnings(record, facts.outage)
     if record.from_file:
         found.append(
             "Nothing was saved of this print: all is taken from the file. What was set"
@@ -96,6 +97,7 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             " Load the filament if that is why, then RESUME."
         )
     found += tools.warnings(record.state, facts.changer)
+    found += tools.mmu_warnings(tools.mmus(facts.objects))
     if record.extruder != "extruder" and facts.changer is None:
         found.append(
             f"The print was using [{record.extruder}]: that tool must be mounted now."

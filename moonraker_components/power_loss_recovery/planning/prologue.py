@@ -88,6 +88,8 @@ def build(
         lines += _lines(_excluded(record))
     if record.paused and "pause_resume" in objects:
         lines.append(commented("PAUSE", "as it was; RESUME prints on from here"))
+    elif record.paused:
+        lines.append(commented("M25", "paused, as it was; M24 prints on from here"))
     fans = _fans(record, objects, fan_power or {})
     lines += _lines(_approach(record, safe_z, objects, fans, cold))
     if record.gcode.get("retracted") is not None:

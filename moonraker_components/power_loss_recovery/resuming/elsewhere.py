@@ -102,4 +102,5 @@ def with_saved(place: Record, saved: Record) -> Record:
         saved_at=saved.saved_at,
         boot_id=saved.boot_id,
         from_file=False,
+        purged=saved.purged,
     )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from moonraker_components.power_loss_recovery.planning import purge
 from moonraker_components.power_loss_recovery.planning.purge import (
+    APART,
     CLEARANCE,
     EDGE,
     LENGTH,
@@ -17,6 +18,7 @@ from moonraker_components.power_loss_recovery.planning.purge import (
     Strip,
     choose,
     in_the_air,
+    note,
     script,
 )
 from tests.unit.samples import record
@@ -62,6 +64,51 @@ def test_what_lies_beside_the_bed_is_no_bed(
     assert purge.bed(low, (125.0, 125.0, 200.0)) == (*begins, 125.0, 125.0)
 
 
+def apart(one: Box, other: Box) -> float:
+    """How far two strips are from each other, along the axis where they are farther."""
+    x = max(one[0] - other[2], other[0] - one[2])
+    return max(x, one[1] - other[3], other[1] - one[3])
+
+
+def every_strip(bed: Box, part: Box | None) -> tuple[Box, ...]:
+    used: tuple[Box, ...] = ()
+    while (strip := choose(bed, part, used)).on_bed:
+        assert note(used, strip) != used
+        used = note(used, strip)
+    assert strip == in_the_air(bed)
+    return used
+
+
+@given(boxes(-50, 400, 30), boxes(-50, 400, 0))
+@example((0, 0, 250, 250), (95, 95, 155, 155))
+def test_each_further_resume_has_a_strip_of_its_own_until_there_is_none(
+    bed: Box, part: Box
+) -> None:
+    used = every_strip(bed, part)
+    for i, one in enumerate(used):
+        assert bed[0] <= one[0] <= one[2] <= bed[2]
+        assert bed[1] <= one[1] <= one[3] <= bed[3]
+        assert all(apart(one, other) >= APART - 1e-6 for other in used[:i])
+        assert apart(one, part) >= CLEARANCE - 1e-6
+
+
+@pytest.mark.parametrize(("part", "least"), [
+    (None, 20), ((95, 95, 155, 155), 20), ((20, 20, 230, 200), 6),
+])  # fmt: skip
+def test_a_bed_of_250_mm_is_enough_for_many_cuts(
+    part: Box | None, least: int
+) -> None:
+    assert len(every_strip((0, 0, 250, 250), part)) >= least
+
+
+def test_what_is_purged_in_the_air_takes_no_strip() -> None:
+    bed = (0.0, 0.0, 250.0, 250.0)
+    first = choose(bed, None)
+    used = note((), first)
+    assert used == ((EDGE, EDGE, EDGE + LENGTH, EDGE),) and note(used, first) == used
+    assert note(used, in_the_air(bed)) == used
+
+
 def test_an_empty_bed_is_purged_in_front() -> None:
     strip = choose((0, 0, 250, 250), None)
     assert (strip.x, strip.y, strip.on_bed) == (EDGE, EDGE, True)
@@ -97,7 +144,7 @@ def test_a_full_bed_is_purged_in_the_air(part: Box) -> None:
 def test_the_head_does_not_come_down_into_a_tall_part(
     part: Box, top: float, strip: tuple[float, float, bool]
 ) -> None:
-    found = choose((0, 0, 250, 250), part, top - 1.2)
+    found = choose((0, 0, 250, 250), part, (), top - 1.2)
     assert (found.x, found.y, found.on_bed) == strip
 
 
@@ -105,7 +152,7 @@ def test_the_head_does_not_come_down_into_a_tall_part(
 def test_the_deeper_it_comes_the_farther_away(
     bed: Box, part: Box, depth: float
 ) -> None:
-    strip = choose(bed, part, depth)
+    strip = choose(bed, part, (), depth)
     free = [strip.y - part[3], part[1] - strip.end_y]
     if depth <= 25:
         free += [strip.x - part[2], part[0] - strip.end_x]
