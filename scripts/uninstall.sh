@@ -3,17 +3,8 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 set -euo pipefail
 
-PLR_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-# shellcheck source=scripts/lib/say.sh
-. "$PLR_ROOT/scripts/lib/say.sh"
-# shellcheck source=scripts/lib/find.sh
-. "$PLR_ROOT/scripts/lib/find.sh"
-# shellcheck source=scripts/lib/links.sh
-. "$PLR_ROOT/scripts/lib/links.sh"
-# shellcheck source=scripts/lib/services.sh
-. "$PLR_ROOT/scripts/lib/services.sh"
-# shellcheck source=scripts/lib/setup.sh
-. "$PLR_ROOT/scripts/lib/setup.sh"
+# shellcheck source=scripts/lib/installer.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib/installer.sh"
 
 usage() {
     cat <<'TEXT'

@@ -55,10 +55,11 @@ class SdDispatch:
         mutex, process = self._mutex, self._process
         run_slowly, note_line = self.run_slowly, self._marks.note_line
         note_error = self._marks.note_error
-        note_time = segment.times.append
-        note = segment.note_line_of(gcode_move)
         note_change = self._marks.note_change
         queue = lookahead.queue
+        has_raw = segment.has_rows_of(queue[-1].end_pos, gcode_move)
+        note_time, note_text = segment.times.append, segment.texts.append
+        note_motors, note_raw = segment.motors.extend, segment.raw.extend
         def run_plain(script):
             parts = None
             if script[:3] not in PLAIN and script[:1] not in COMMENT_OR_BLANK:
@@ -74,8 +75,11 @@ class SdDispatch:
                 raise
             try:
                 move = queue[-1]
+                note_motors(move.end_pos)
+                if has_raw:
+                    note_raw(gcode_move.last_position)
+                note_text(script)
                 move.timing_callbacks.append(note_time)
-                note((script, move.end_pos))
             except Exception:
                 # Nothing is left in the queue
                 note_line(script)

@@ -113,23 +113,21 @@ class Marks:
         """The last line of a segment has changed these parts of the state."""
         self._guarded(self._note_change, segment, parts)
     def _note_change(self, segment, parts):
-        gm = self.gcode_move
         self.snapshot.refresh(parts, self.reactor.monotonic())
-        segment.note_change(
-            self.snapshot.state, gm.base_position[:4], gm.extrude_factor)
-        self._seen = self._coordinates()
+        self._seen = seen = self._coordinates()
+        segment.note_change(self.snapshot.state, seen[1], seen[2])
     def _note_error(self):
         self._bad_run = self.sd.work_timer
         self._close()
     def _close(self):
         """What the open segment has is noted, and the next line is slow."""
         segment, self._open = self._open, None
-        if segment is not None and segment.lines:
+        if segment is not None and len(segment):
             self._noted = self.counter.advance_plain(
                 segment.text(None), self.sd.file_position)
-            count = len(segment.lines)
+            count = len(segment)
             self._seen = (segment.raw_position(count),) + self._seen[1:]
-            self.high_water[self._extruder_name] = segment.highest(None)
+            self.high_water[self._extruder_name] = segment.highest(count)
         if self.dispatch is not None:
             self.dispatch.go_slowly()
     def _note_start(self):

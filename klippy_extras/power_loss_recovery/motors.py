@@ -9,6 +9,8 @@
 # clock or temperature that it has sent.
 import logging
 
+from . import pulse
+
 # A board answers each second, and sends temperatures more often.  One that is
 # silent for longer has lost its power, or its cable.
 SILENCE = 2.
@@ -20,6 +22,10 @@ class Motors:
         self.mcus = []
         self.heaters = []
         self.stop_clocks = {}
+        # {board: host time}: when the link was last known to work, of those
+        # that say that something came too late
+        self._late_since = {}
+        self.pulse = pulse.Pulse(printer.get_reactor())
     def attach(self):
         """Look for the boards that drive motors.  Raises if klippy differs."""
         toolhead = self.printer.lookup_object('toolhead')
@@ -42,6 +48,7 @@ class Motors:
         for mcu in self.mcus:
             self._listen(mcu)
             self.last_life(mcu)
+        self.pulse.start()
     def _find_heaters(self):
         heaters = self.printer.lookup_object('heaters', None)
         if heaters is None:
@@ -63,12 +70,16 @@ class Motors:
             # In klippy's serial thread
             try:
                 if 'clock' in params and mcu not in self.stop_clocks:
-                    self.stop_clocks[mcu] = mcu.clock32_to_clock64(
-                        params['clock'])
+                    self._note_stop(mcu, params)
             except Exception:
                 logging.exception("power_loss_recovery: shutdown clock")
             klippy_handler(params)
         serial.register_response(handle_shutdown, 'shutdown')
+    def _note_stop(self, mcu, params):
+        if pulse.is_late(str(params.get('static_string_id', ''))):
+            # When the newest clock was asked for that it has answered
+            self._late_since[mcu] = mcu._clocksync.last_prediction_time
+        self.stop_clocks[mcu] = mcu.clock32_to_clock64(params['clock'])
     def position(self, print_time):
         """X, Y and Z of the motors at a past time."""
         return self._position(lambda mcu: print_time)
@@ -96,10 +107,10 @@ class Motors:
         """Whether each board has said at which clock it stopped."""
         return all([mcu in self.stop_clocks for mcu in self.mcus])
     def stops(self, eventtime):
-        """{board: print times (earliest, latest) at which it stopped}.
+        """{board: print times (earliest, latest) at which its motors stopped}.
 
-        Both are the same if the board has said when.  eventtime: of klippy's
-        shutdown.
+        Both are the same if the board has said when, and had all its steps in
+        time.  eventtime: now, for one that has not said it yet.
         """
         res = {}
         for mcu in self.mcus:
@@ -108,5 +119,8 @@ class Motors:
             else:
                 high = mcu.estimated_print_time(eventtime)
                 low = min(self.last_life(mcu), high)
-            res[mcu] = (low, high)
+            sent = self.pulse.sent_until(mcu, low)
+            if sent is None and mcu in self._late_since:
+                sent = mcu.estimated_print_time(self._late_since[mcu])
+            res[mcu] = (low if sent is None else min(low, sent), high)
         return res

@@ -8,24 +8,30 @@
 # a sliced file refresh only the part that they can change.
 from . import rare, tools, variables
 
-LIMITS = ('max_velocity', 'max_accel', 'square_corner_velocity',
-          'minimum_cruise_ratio', 'max_accel_to_decel')
+# In the toolhead's status, and as it calls them itself
+LIMITS = (('max_velocity', 'max_velocity'), ('max_accel', 'max_accel'),
+          ('square_corner_velocity', 'square_corner_velocity'),
+          ('minimum_cruise_ratio', 'min_cruise_ratio'),
+          ('max_accel_to_decel', 'requested_accel_to_decel'))
 ALL_PARTS = ('coordinates', 'heaters', 'fans', 'limits', 'tool', 'mesh',
              'objects', 'progress', 'gcode', 'rare')
 # Saved anew at each G10, for itself
 OWN_STATES = ('_retract_state',)
+# Those of commands that come so often that they have a way of their own
+ORIGIN = ('coordinates',)
+LAYERS = ('progress',)
 PARTS_OF_COMMAND = {
     'M204': ('limits',), 'SET_VELOCITY_LIMIT': ('limits',),
     'M106': ('fans',), 'M107': ('fans',), 'SET_FAN_SPEED': ('fans',),
     'M104': ('heaters',), 'M140': ('heaters',),
     'M73': ('progress',), 'M117': ('progress',),
-    'SET_PRINT_STATS_INFO': ('progress',),
+    'SET_PRINT_STATS_INFO': LAYERS,
     'PLR_SAVE_PRINT_STATE_WITH_LAYER': ('progress',),
     'PLR_SAVE_PRINT_STATE': (),
     'G2': (), 'G3': (), 'G4': (), 'M400': (),
-    'G90': ('coordinates',), 'G91': ('coordinates',), 'M82': ('coordinates',),
-    'M83': ('coordinates',), 'G92': ('coordinates',), 'M220': ('coordinates',),
-    'M221': ('coordinates',), 'SET_GCODE_OFFSET': ('coordinates',),
+    'G90': ORIGIN, 'G91': ORIGIN, 'M82': ORIGIN,
+    'M83': ORIGIN, 'G92': ORIGIN, 'M220': ORIGIN,
+    'M221': ORIGIN, 'SET_GCODE_OFFSET': ORIGIN,
     'EXCLUDE_OBJECT_START': ('objects',), 'EXCLUDE_OBJECT_END': ('objects',),
     'SET_PRESSURE_ADVANCE': ('tool',),
 }
@@ -67,14 +73,22 @@ class Snapshot:
         self.late = rare.Rare(printer, rare.LATE)
         # What PLR_SAVE_PRINT_STATE_WITH_LAYER has told, and print_stats then
         self.told, self.layer_then = {}, None
+        self.has_layers = all([hasattr(self.print_stats, name) for name in (
+            'info_current_layer', 'info_total_layer')])
+        self.has_limits = self._has_limits()
         self.state = {}
+        self._origin_then = None
         self.refresh(ALL_PARTS, printer.get_reactor().monotonic())
     def refresh(self, parts, eventtime):
-        if not parts:
+        if not parts or (parts is ORIGIN
+                         and self._origin() == self._origin_then):
             return
         state = dict(self.state)
-        for part in parts:
-            state[part] = getattr(self, '_' + part)(eventtime)
+        if parts is LAYERS and self.has_layers:
+            state['progress'] = self._layers(state['progress'])
+        else:
+            for part in parts:
+                state[part] = getattr(self, '_' + part)(eventtime)
         self.state = state
     def note_layer(self, layer, layer_height):
         told = {'layer': layer, 'layer_height': layer_height}
@@ -87,10 +101,16 @@ class Snapshot:
             return {}
         eventtime = self.printer.get_reactor().monotonic()
         return self.print_stats.get_status(eventtime).get('info') or {}
-    def _coordinates(self, eventtime):
-        # As gcode_move.get_status() has it, which is asked for at each G92
-        # and costs four times as much
+    def _origin(self):
+        # A slicer's G92 E0 changes none of this
         gm = self.gcode_move
+        return (gm.base_position[:3], gm.homing_position[:3],
+                gm.absolute_coord, gm.absolute_extrude, gm.speed_factor,
+                gm.extrude_factor)
+    def _coordinates(self, eventtime):
+        # As gcode_move.get_status() has it, which costs four times as much
+        gm = self.gcode_move
+        self._origin_then = self._origin()
         return {
             'absolute_coordinates': gm.absolute_coord,
             'absolute_extrude': gm.absolute_extrude,
@@ -107,9 +127,18 @@ class Snapshot:
     def _fans(self, eventtime):
         return {name: obj.get_status(eventtime)['speed']
                 for name, obj in self.fans}
+    def _has_limits(self):
+        st = self.toolhead.get_status(self.printer.get_reactor().monotonic())
+        return all([st.get(name) == getattr(self.toolhead, own, None)
+                    for name, own in LIMITS])
     def _limits(self, eventtime):
-        st = self.toolhead.get_status(eventtime)
-        return {name: st[name] for name in LIMITS if name in st}
+        # Asked for at each M204, and most of the status is something else
+        toolhead = self.toolhead
+        if self.has_limits:
+            return {name: getattr(toolhead, own) for name, own in LIMITS
+                    if hasattr(toolhead, own)}
+        st = toolhead.get_status(eventtime)
+        return {name: st[name] for name, _own in LIMITS if name in st}
     def _tool(self, eventtime):
         advance = {}
         for name, obj in self.extruders:
@@ -141,12 +170,7 @@ class Snapshot:
                    'layers': info.get('total_layer'),
                    'duration': st['print_duration'],
                    'filament': st['filament_used']}
-        if self.told:
-            if res.get('layer') != self.layer_then:
-                # The later one is right
-                self.told = {k: self.told[k] for k in self.told
-                             if k != 'layer'}
-            res.update(self.told)
+        self._add_told(res)
         if self.display is not None:
             st = self.display.get_status(eventtime)
             res['message'] = st['message']
@@ -154,6 +178,19 @@ class Snapshot:
             # None where nobody uses M73
             res['m73'] = getattr(self.display, 'progress', None)
         return res
+    def _layers(self, progress):
+        # print_stats.get_status() counts filament, too
+        res = dict(progress, layer=self.print_stats.info_current_layer,
+                   layers=self.print_stats.info_total_layer)
+        self._add_told(res)
+        return res
+    def _add_told(self, res):
+        if self.told:
+            if res.get('layer') != self.layer_then:
+                # The later one is right
+                self.told = {k: self.told[k] for k in self.told
+                             if k != 'layer'}
+            res.update(self.told)
     def _gcode(self, eventtime):
         saved = self.gcode_move.saved_states
         return {'states': {name: saved[name] for name in saved

@@ -18,11 +18,11 @@ class Stop:
         self.marks = marks
         self.motors = motors
         self.mark = None
-        self._eventtime = 0.
         self._tries = 0
     def note_shutdown(self):
         self.marks.note_shutdown()
-        self._eventtime = eventtime = self.reactor.monotonic()
+        eventtime = self.reactor.monotonic()
+        self.motors.pulse.note_shutdown(eventtime)
         self.reactor.register_callback(self._settle, eventtime + ANSWER_TIME)
     def _settle(self, eventtime):
         try:
@@ -31,7 +31,7 @@ class Stop:
                 self.reactor.register_callback(
                     self._settle, eventtime + ANSWER_TIME)
                 return
-            stops = self.motors.stops(self._eventtime)
+            stops = self.motors.stops(eventtime)
             if not stops:
                 # Shut down before it was ready: nothing has moved
                 return

@@ -4,8 +4,10 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 #
 # A fast print runs hundreds of lines in a second.  So of a plain line only
-# what lies at hand is kept; what a mark of it would say is worked out for the
-# few that somebody asks for.
+# what lies at hand is kept, and of that as little as will do, in few objects:
+# to fill and to free memory that is not used again at once is what costs most.
+# What a mark of a line would say is worked out for the few that somebody asks
+# for.
 import bisect
 import collections
 import re
@@ -40,36 +42,52 @@ class Segment:
         # When the motors have done what is before the mark; None as long as
         # that waits in the lookahead queue
         self.print_time = None
-        # For each line its text, the position of the motors after it, and the
-        # raw G-code position if that is another one; and when the motors have
-        # done the line
-        self.lines = []
+        # For each line its text, when the motors have done it, where they are
+        # after it and the raw G-code position: one row behind the other
+        self.texts = []
         self.times = []
+        self.motors = self.raw = []
+        # Numbers in a row: x, y, z, e and those of further axes
+        self.num_motors = self.num_raw = 4
+    def __len__(self):
+        return len(self.texts)
     def note_time(self, print_time):
         self.print_time = print_time
-    def note_line_of(self, gcode_move):
-        """Takes (text, position of the motors), without a line's delay."""
-        note = self.lines.append
+    def has_rows_of(self, end_pos, gcode_move):
+        """Before the first line: what will be noted.
+
+        Returns whether the raw position is another one than the motors'.
+        """
+        self.num_motors = self.num_raw = len(end_pos)
         if getattr(gcode_move, 'move_transform', self) is None:
-            return note
-        return lambda line: note(line + (gcode_move.last_position[:],))
+            return False
+        self.raw = []
+        self.num_raw = len(gcode_move.last_position)
+        return True
+    def freeze(self):
+        """What is noted from now on does not count."""
+        self.texts = self.texts[:]
+        is_same = self.raw is self.motors
+        self.motors = self.motors[:]
+        self.raw = self.motors if is_same else self.raw[:]
     def note_change(self, state, base, extrude_factor):
         """What the last line has changed; it is not a plain one."""
-        self.changes.append((len(self.lines), state, base, extrude_factor))
+        self.changes.append((len(self.texts), state, base, extrude_factor))
     def raw_position(self, count):
         """x, y, z, e after so many lines."""
-        return list(self.lines[count - 1][-1][:4])
+        first = (count - 1) * self.num_raw
+        return self.raw[first:first + 4]
     def text(self, count):
-        return '\n'.join([line[0] for line in self.lines[:count]])
+        return '\n'.join(self.texts[:count])
     def highest(self, count):
         """The furthest that the extruder has been after so many lines."""
-        return max([self.high_water]
-                   + [line[-1][3] for line in self.lines[:count]])
+        return max(self.high_water,
+                   *self.raw[3:count * self.num_raw:self.num_raw])
     def speed(self, count):
-        for line in reversed(self.lines[:count]):
-            if line[0][:3] not in STRAIGHT:
+        for line in reversed(self.texts[:count]):
+            if line[:3] not in STRAIGHT:
                 continue
-            found = FEED_WORD.findall(line[0].split(';')[0].upper())
+            found = FEED_WORD.findall(line.split(';')[0].upper())
             if found:
                 return float(found[-1])
         return self.mark.speed
@@ -77,7 +95,8 @@ class Segment:
         """The mark of a place."""
         if not place:
             return self.mark
-        line, motors = self.lines[place - 1][:2]
+        line = self.texts[place - 1]
+        first = (place - 1) * self.num_motors
         raw = self.raw_position(place)
         state, base, extrude_factor = [
             change[1:] for change in self.changes if change[0] <= place][-1]
@@ -86,14 +105,14 @@ class Segment:
                            + counter.num_bytes(self.text(place))),
             position=(raw[0] - base[0], raw[1] - base[1], raw[2] - base[2],
                       (raw[3] - base[3]) / extrude_factor),
-            motors=tuple(motors[:3]),
+            motors=tuple(self.motors[first:first + 3]),
             speed=self.speed(place),
             retracted=self.highest(place) - raw[3],
             shape=fraction.STRAIGHT if line[:3] in STRAIGHT else None,
             state=state)
     def heights(self, place):
         """Z of the motors at the ends of the lines after a place."""
-        return [line[1][2] for line in self.lines[place:]]
+        return self.motors[place * self.num_motors + 2::self.num_motors]
 
 class Timeline:
     def __init__(self):
@@ -107,8 +126,7 @@ class Timeline:
     def freeze(self):
         """What is noted from now on does not count."""
         if self.segments:
-            last = self.segments[-1]
-            last.lines = last.lines[:]
+            self.segments[-1].freeze()
     def _first_time(self, index, place):
         """When a place or else the next one of a known time is reached."""
         while index < len(self.segments):
@@ -141,7 +159,7 @@ class Timeline:
             return None
         segment = segments[index]
         place = min(bisect.bisect_right(segment.times, print_time),
-                    len(segment.lines))
+                    len(segment))
         self._place = place
         return (segment.times[place - 1] if place else begins,
                 segment.at(place))
@@ -162,7 +180,7 @@ class Timeline:
         index, place = max(self._index, 0), self._place + 1
         if index >= len(self.segments):
             return None
-        if place > len(self.segments[index].lines):
+        if place > len(self.segments[index]):
             index, place = index + 1, 0
             if index >= len(self.segments):
                 return None
@@ -171,7 +189,7 @@ class Timeline:
     def newest_known(self):
         """The time and the mark of the newest place with a known time."""
         for segment in reversed(self.segments):
-            place = min(len(segment.times), len(segment.lines))
+            place = min(len(segment.times), len(segment))
             if place:
                 return segment.times[place - 1], segment.at(place)
             if segment.print_time is not None:
@@ -179,18 +197,17 @@ class Timeline:
         return None
     def heights_to_come(self):
         """Z of the motors at the ends of all lines after the executed one."""
-        if self._index < 0:
-            return [z for segment in self.segments
-                    for z in [segment.mark.motors[2]] + segment.heights(0)]
-        found = self.segments[self._index].heights(self._place)
+        found = []
+        if self._index >= 0:
+            found.extend(self.segments[self._index].heights(self._place))
         for segment in self.segments[self._index + 1:]:
             found.append(segment.mark.motors[2])
-            found += segment.heights(0)
+            found.extend(segment.heights(0))
         return found
     def pending(self):
         """How many lines are not executed yet."""
         if self._index < 0:
-            return sum([1 + len(s.lines) for s in self.segments])
+            return sum([1 + len(s) for s in self.segments])
         later = self.segments[self._index + 1:]
-        return (len(self.segments[self._index].lines) - self._place
-                + sum([1 + len(s.lines) for s in later]))
+        return (len(self.segments[self._index]) - self._place
+                + sum([1 + len(s) for s in later]))

@@ -33,8 +33,9 @@ class Place(TypedDict):
     """What is saved: of the running print, or of the interrupted one.
 
     fraction: share of the line at file_position that is laid.  percent: of the file's
-    bytes.  hotend, bed: targets then.  bed_now: its temperature, if klippy tells.
-    same_boot: the host has not been off since.
+    bytes.  extruder: the active one.  hotend: its target then; bed: likewise.
+    bed_now: its temperature, if klippy tells.  same_boot: the host has not been off
+    since.
     """
 
     file: str
@@ -46,6 +47,7 @@ class Place(TypedDict):
     z: float
     layer: int | None
     layers: int | None
+    extruder: str
     hotend: float
     bed: float
     bed_now: float | None

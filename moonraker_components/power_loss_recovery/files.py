@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from . import tools
+from .gcode import material
 from .gcode.ahead import Reach, rest
 from .gcode.ends import check_point, first_plastic, next_extrusion
 from .gcode.extent import Extent
@@ -125,6 +127,13 @@ def lines_to_come(path: Path, record: Record) -> bytes:
         return f.read(min(max(end - start, 0), MAX_TO_COME)) + f.readline(MAX_LINE_TEXT)
 
 
+def has_begun(path: Path, file_position: int) -> bool:
+    """Whether plastic is laid before `file_position`.  Reads up to the first."""
+    with mapped(path) as (_, data):
+        first = first_plastic(data, 0, Motion())
+        return first is not None and first < file_position
+
+
 def verify(root: Path, job: Job, record: Record) -> Path:
     """The original's path, if it is still the file that was being printed."""
     path = inside(root, job.name)
@@ -219,6 +228,13 @@ def is_complete(root: Path, job: Job, record: Record) -> bool:
     )
     with mapped(inside(root, job.name)) as (_, data):
         return first_plastic(data, record.file_position, motion) is None
+
+
+def material_of(root: Path, job: Job, record: Record) -> str | None:
+    """What the print is made of, see material.family.  Raises FileProblem."""
+    tool = tools.number(record.state, record.extruder)
+    with mapped(inside(root, job.name)) as (_, data):
+        return material.family(data, tool)
 
 
 def examine_place(path: Path, place: Place) -> Examined:

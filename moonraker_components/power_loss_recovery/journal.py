@@ -11,7 +11,7 @@ import errno
 import os
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from .store.journal_file import (
@@ -37,7 +37,7 @@ from .store.journal_format import (
     deciding,
     newest,
 )  # fmt: skip
-from .store.journal_place import Place, look, sync, take
+from .store.journal_place import Place, is_still_there, look, sync, take
 
 __all__ = [
     "PAYLOAD_MAX", "Disk", "JobClosed", "JobNotWritten", "JobTooLarge", "Journal",
@@ -77,6 +77,29 @@ class _Job:
     name: JobName
     payload: bytes
     area: int | None
+
+
+class _Doing:
+    """Holds the lock, and makes a JournalError of what the disk says.
+
+    A class: what a generator costs after a wait for the disk shows in a save."""
+
+    def __init__(self, journal: Journal, what: str) -> None:
+        self.journal, self.what = journal, what
+
+    def __enter__(self) -> None:
+        self.journal._lock.acquire()
+
+    def __exit__(self, kind: object, error: BaseException | None, tb: object) -> None:
+        try:
+            if isinstance(error, OSError):
+                self.journal._drop()
+                words = _WORDS.get(error.errno or 0, error.strerror or str(error))
+                raise JournalError(
+                    f"Cannot {self.what} {self.journal.path}: {words}", error.errno
+                ) from error
+        finally:
+            self.journal._lock.release()
 
 
 class Journal:
@@ -189,16 +212,8 @@ class Journal:
             raise JobClosed(f"Job {job_id.hex()} is closed and takes no more writes;"
                             " begin a new job id")
 
-    @contextlib.contextmanager
-    def _doing(self, what: str) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except OSError as error:
-                self._drop()
-                words = _WORDS.get(error.errno or 0, error.strerror or str(error))
-                raise JournalError(f"Cannot {what} {self.path}: {words}",
-                                   error.errno) from error
+    def _doing(self, what: str) -> _Doing:
+        return _Doing(self, what)
 
     def _store(self, job_id: bytes, payload: bytes) -> JobName:
         room = self._geometry.area
@@ -275,9 +290,11 @@ class Journal:
 
     def _attach(self) -> None:
         """Have the file open, and know it: cheap while it is the same file."""
+        place = self._place
+        if self._fd is not None and place is not None:
+            if is_still_there(self._disk, self.path, place):
+                return
         found = look(self._disk, self.path)
-        if self._fd is not None and found == self._place:
-            return
         self._drop()
         if found is None or found != self._place:
             # Only a file not seen before is read: after a failed sync the page cache

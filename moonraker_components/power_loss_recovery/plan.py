@@ -18,6 +18,7 @@ from .planning.fits import outside
 from .record import Job, Record
 
 CLEARANCE = 5.0  # of the travel above everything printed
+LOW = 1.0  # mm that may not clear what stands up from the part
 
 
 class Refusal(Exception):
@@ -77,22 +78,33 @@ def make(
     begun, first_line = split(record, head, line)
     stands = _stands(record, facts)
     warnings = objections.warnings(record, facts, stands)
+    warnings += tools.filament_in_file(facts.objects, head.tool)
     warnings += differences(record, head)
     safe_z = _safe_z(record, head.top_z or 0.0, facts)
     bed = _bed(record, facts)
     printed = head.first_extrusion is not None
-    strip = purge.beside(bed, purge.shifted(head.printed_box, origin), printed)
+    part = purge.shifted(head.printed_box, origin)
+    top = (head.top_z or 0.0) + origin[2]
+    depth = top - purge.height(facts.measures_z)
+    strip = purge.beside(bed, part, printed, depth, record.purged)
     if not strip.on_bed:
         warnings.append(
-            "There is no free strip of bed beside the part: the nozzle is purged in"
-            " the air at a corner, above the part. Take the filament away."
+            "There is no free strip of bed beside the part to which the head could come"
+            " down: the nozzle is purged in the air, above the height of the part. Take"
+            " the filament away."
+        )
+    room = stands.z + steps.lift(stands, facts, safe_z) - top
+    if printed and room < LOW:
+        warnings.append(
+            f"The part reaches to the top of the machine: X and Y are homed {room:.1f}"
+            " mm above it."
         )
     todo = steps.build(begun, facts, stands, strip, safe_z)
     lines = prologue.build(
         begun, safe_z - origin[2],
         head.object_definitions, facts.objects,
         head.firmware_retracted and "firmware_retraction" in facts.objects,
-        facts.mesh_profiles, facts.fan_power, setup, head.settings,
+        facts.mesh_profiles, facts.fan_power, setup, head.settings, facts.cold(begun),
     )  # fmt: skip
     verify = tools.verify(record.state, facts.changer)
     if verify is not None:
@@ -138,7 +150,7 @@ def _stands(record: Record, facts: Facts) -> rotor.Rest:
 def _bed(record: Record, facts: Facts) -> purge.Box:
     """Where the nozzle can go: a tool has it beside where the motors are."""
     x, y = tools.offset(record.state, facts.changer)[:2]
-    (x_min, y_min), (x_max, y_max) = facts.axis_minimum[:2], facts.axis_maximum[:2]
+    x_min, y_min, x_max, y_max = purge.bed(facts.axis_minimum, facts.axis_maximum)
     return (x_min + max(-x, 0.0), y_min + max(-y, 0.0), x_max - max(x, 0.0),
             y_max - max(y, 0.0))  # fmt: skip
 

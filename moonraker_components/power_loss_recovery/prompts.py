@@ -59,6 +59,7 @@ def details(
         "z": record.position[2],
         "layer": progress.get("layer"),
         "layers": progress.get("layers"),
+        "extruder": record.extruder,
         "hotend": record.hotend_target,
         "bed": record.bed_target,
         "bed_now": bed_now,

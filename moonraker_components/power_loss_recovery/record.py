@@ -14,14 +14,8 @@ from typing import Any
 from . import tools
 from .saving import machine_state
 from .saving.interruption import NOTHING, Cause
+from .store import checks
 from .store.checks import MAX_MM
-from .store.checks import finite as _finite
-from .store.checks import integer as _integer
-from .store.checks import key as _key
-from .store.checks import name as _name
-from .store.checks import numbers as _numbers
-from .store.checks import real as _real
-from .store.checks import text as _text
 from .store.payloads import RecordError, join, split
 
 MAX_POSITION = 10**15
@@ -29,6 +23,7 @@ MAX_TIME = 1e10  # s, of the MCU's clock
 MAX_TEMPERATURE = 500.0
 MAX_LINE_TEXT = 120
 MAX_ATTEMPTS = 1000
+MAX_PURGED = 100
 MAX_CYCLE = 4096  # four full steps of 1024 microsteps
 PARTS = ("coordinates", "heaters", "fans", "limits", "tool", "mesh", "objects",
          "progress")  # fmt: skip
@@ -54,11 +49,11 @@ class Job:
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Job:
         return Job(
-            name=_text(raw, "name", 4096),
-            size=_integer(raw, "size", 0, MAX_POSITION),
-            mtime=_real(raw, "mtime", 0, 1e12),
-            fingerprint=_text(raw, "fingerprint", 200),
-            started=_real(raw, "started", 0, 1e12),
+            name=checks.text(raw, "name", 4096),
+            size=checks.integer(raw, "size", 0, MAX_POSITION),
+            mtime=checks.real(raw, "mtime", 0, 1e12),
+            fingerprint=checks.text(raw, "fingerprint", 200),
+            started=checks.real(raw, "started", 0, 1e12),
         )
 
 
@@ -89,7 +84,8 @@ class Record:
     of the motors at print_time (mm).  These three may be unknown.
     cause: what was seen of the end.  attempts: how often heaters were turned on for
     this print without a person's yes.  paused: it was, and the place is where it goes
-    on from there.
+    on from there.  purged: x, y, end x, end y (mm) of the strips of bed that resumes
+    of this print have purged on.
     """
 
     file_position: int
@@ -111,6 +107,7 @@ class Record:
     cause: Cause = NOTHING
     attempts: int = 0
     paused: bool = False
+    purged: tuple[tuple[float, float, float, float], ...] = ()
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Record:
@@ -118,20 +115,20 @@ class Record:
         if not isinstance(position, (list, tuple)) or len(position) != 4:
             raise RecordError(f"position is {position!r}, expected four numbers")
         x, y, z, e = (
-            _finite(value, f"position[{i}]", -MAX_MM, 1e9)
+            checks.finite(value, f"position[{i}]", -MAX_MM, 1e9)
             for i, value in enumerate(position)
         )
         return Record(
-            file_position=_integer(raw, "file_position", 0, MAX_POSITION),
-            fraction=_real(raw, "fraction", 0, 1),
-            line=_text(raw, "line", MAX_LINE_TEXT),
+            file_position=checks.integer(raw, "file_position", 0, MAX_POSITION),
+            fraction=checks.real(raw, "fraction", 0, 1),
+            line=checks.text(raw, "line", MAX_LINE_TEXT),
             position=(x, y, z, e),
-            toolhead_z=_real(raw, "toolhead_z", -MAX_MM, MAX_MM),
-            speed=_real(raw, "speed", 0, 1e7),
-            retracted=_real(raw, "retracted", 0, 1e4),
+            toolhead_z=checks.real(raw, "toolhead_z", -MAX_MM, MAX_MM),
+            speed=checks.real(raw, "speed", 0, 1e7),
+            retracted=checks.real(raw, "retracted", 0, 1e4),
             state=_state(raw.get("state")),
-            saved_at=_real(raw, "saved_at", 0, 1e12),
-            boot_id=_text(raw, "boot_id", 100),
+            saved_at=checks.real(raw, "saved_at", 0, 1e12),
+            boot_id=checks.text(raw, "boot_id", 100),
             z_range=_z_range(raw.get("z_range")),
             z_phases=_z_phases(raw.get("z_phases") or {}),
             from_file=raw.get("from_file") is True,
@@ -139,15 +136,22 @@ class Record:
             queued=_queued(raw.get("queued")),
             live_position=_live_position(raw.get("live_position")),
             cause=Cause.from_dict(raw.get("cause")),
-            attempts=_integer({"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS),
+            attempts=checks.integer(
+                {"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS
+            ),
             paused=raw.get("paused") is True,
+            purged=_purged(raw.get("purged") or ()),
         )
 
     @property
     def prints(self) -> bool:
         """False while the machine is still being prepared: nothing is laid yet."""
+        return self.hotend_target > 0 and self.homed
+
+    @property
+    def homed(self) -> bool:
         homed = str(self.state["coordinates"].get("homed_axes") or "")
-        return self.hotend_target > 0 and set("xyz") <= set(homed)
+        return set("xyz") <= set(homed)
 
     def motor_position(self, axis: int) -> float:
         """Where the saved line starts, free of G92 and offsets, mm."""
@@ -196,7 +200,7 @@ class Record:
 def _z_range(raw: Any) -> tuple[float, float] | None:
     if raw is None:
         return None
-    _numbers(raw, "z_range", 2)
+    checks.numbers(raw, "z_range", 2)
     return min(raw), max(raw)
 
 
@@ -208,9 +212,11 @@ def _z_phases(raw: Any) -> dict[str, tuple[int | None, int]]:
         if not isinstance(value, (list, tuple)) or len(value) != 2:
             raise RecordError(f"phase of {name} is {value!r:.80}, expected two numbers")
         both = {"phase": value[0], "cycle": value[1]}
-        cycle = _integer(both, "cycle", 1, MAX_CYCLE)
-        phase = None if value[0] is None else _integer(both, "phase", 0, cycle - 1)
-        phases[_key(name)] = phase, cycle
+        cycle = checks.integer(both, "cycle", 1, MAX_CYCLE)
+        phase = None
+        if value[0] is not None:
+            phase = checks.integer(both, "phase", 0, cycle - 1)
+        phases[checks.key(name)] = phase, cycle
     return phases
 
 
@@ -228,7 +234,7 @@ def from_payloads(job_payload: bytes, mark_payload: bytes) -> tuple[Job, Record]
 def _print_time(raw: Mapping[str, Any]) -> float | None:
     # It starts with the MCU, and the margin for shaped motion is taken off.
     unknown = raw.get("print_time") is None
-    return None if unknown else _real(raw, "print_time", -MAX_TIME, MAX_TIME)
+    return None if unknown else checks.real(raw, "print_time", -MAX_TIME, MAX_TIME)
 
 
 def _queued(raw: Any) -> Queued | None:
@@ -237,15 +243,23 @@ def _queued(raw: Any) -> Queued | None:
     if not isinstance(raw, Mapping):
         raise RecordError(f"queued is {raw!r:.80}, expected a place and a time")
     return Queued(
-        file_position=_integer(raw, "file_position", 0, MAX_POSITION),
-        print_time=_real(raw, "print_time", -MAX_TIME, MAX_TIME),
+        file_position=checks.integer(raw, "file_position", 0, MAX_POSITION),
+        print_time=checks.real(raw, "print_time", -MAX_TIME, MAX_TIME),
     )
+
+
+def _purged(raw: Any) -> tuple[tuple[float, float, float, float], ...]:
+    if not isinstance(raw, (list, tuple)) or len(raw) > MAX_PURGED:
+        raise RecordError(f"purged is {raw!r:.80}, expected strips")
+    for strip in raw:
+        checks.numbers(strip, "purged", 4)
+    return tuple((strip[0], strip[1], strip[2], strip[3]) for strip in raw)
 
 
 def _live_position(raw: Any) -> tuple[float, ...] | None:
     if raw is None:
         return None
-    _numbers(raw, "live_position", 3, 1e9)
+    checks.numbers(raw, "live_position", 3, 1e9)
     return tuple(float(value) for value in raw)
 
 
@@ -264,33 +278,33 @@ def _state(raw: Any) -> dict[str, Any]:
         if not isinstance(coordinates.get(key), bool):
             raise RecordError(f"state: {key} is {coordinates.get(key)!r}")
     for key in ("speed_factor", "extrude_factor"):
-        _real(coordinates, key, 0.001, 100)
+        checks.real(coordinates, key, 0.001, 100)
     for key in ("homing_origin", "g92"):
-        _numbers(coordinates.get(key), key, 3)
+        checks.numbers(coordinates.get(key), key, 3)
     for name, target in state["heaters"].items():
-        _key(name)
-        _finite(target, f"target of {name}", 0, MAX_TEMPERATURE)
+        checks.key(name)
+        checks.finite(target, f"target of {name}", 0, MAX_TEMPERATURE)
     for name, speed in state["fans"].items():
-        _key(name)
-        _finite(speed, f"speed of {name}", 0, 1)
+        checks.key(name)
+        checks.finite(speed, f"speed of {name}", 0, 1)
     for name, value in state["limits"].items():
-        _finite(value, name, 0, 1e7)
+        checks.finite(value, name, 0, 1e7)
     advance = state["tool"].get("pressure_advance", {})
     if not isinstance(advance, Mapping):
         raise RecordError("state: pressure_advance is no table")
     for name, values in advance.items():
-        _key(name)
-        _numbers(values, f"pressure advance of {name}", 2)
+        checks.key(name)
+        checks.numbers(values, f"pressure advance of {name}", 2)
     tools.selected(state)
     objects = state["objects"]
     excluded = objects.get("excluded")
     if not isinstance(excluded, (list, tuple, type(None))):
         raise RecordError(f"state: excluded is {excluded!r:.80}, expected names")
     for name in excluded or ():
-        _key(name)
+        checks.key(name)
     for part, key in (("objects", "current"), ("tool", "active"), ("mesh", "profile")):
         if state[part].get(key) is not None:
-            _name(state[part][key])
+            checks.name(state[part][key])
     # Older records have none of these.
     state |= machine_state.checked(raw)
     return state

@@ -2,8 +2,9 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 """Machines that change tools: which one the print had, and which one is mounted now.
 
-What a kind of changer is called in klippy, and understands, is in KINDS alone; an MMU
-is another class there, and one in the extra's tools.py.
+What a kind of changer is called in klippy, and understands, is in KINDS alone, and in
+the extra's tools.py.  No MMU is in there: to change its filament takes full heat and a
+place to purge, and a resume changes tools when the nozzle is only soft.
 """
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 from .store.payloads import RecordError
 
 MAX_NUMBER = 999
+# Happy Hare, AFC, Trad Rack and the first ERCF, as klippy names them
+MMUS = ("mmu", "AFC", "trad_rack", "ercf")
 VERIFY_SECONDS = 30
 # After a power cut in the middle of a change, what it was changing to
 _CHANGE = re.compile(
@@ -163,6 +166,17 @@ def selected(state: Mapping[str, Any]) -> Selected | None:
     return None if number < 0 else Selected(number, name)
 
 
+def number(state: Mapping[str, Any], extruder: str) -> int | None:
+    """What a slicer calls the tool; None where there is one only, as with an MMU."""
+    tool = selected(state)
+    if tool is not None:
+        return tool.number
+    if "extruder1" not in state["heaters"]:
+        return None
+    digits = extruder.removeprefix("extruder")
+    return int(digits or 0) if digits.isdecimal() or not digits else None
+
+
 def changes(lines: bytes) -> frozenset[int]:
     """Numbers of the tools that these lines change to."""
     return frozenset(int(a or b) for a, b in _CHANGE.findall(lines))
@@ -255,6 +269,27 @@ def warnings(state: Mapping[str, Any], changer: Changer | None) -> Iterator[str]
             "The power may have failed in a tool change: see that the head stands free"
             " of the docks before you resume."
         )
+
+
+def mmus(names: Collection[str]) -> list[str]:
+    """Of klippy's objects, or of the sections of its configuration (lower case)."""
+    found = {name.lower() for name in names}
+    return [name for name in MMUS if name.lower() in found]
+
+
+def mmu_warnings(found: Collection[str]) -> Iterator[str]:
+    """found: as mmus() gives it."""
+    for name in found:
+        yield (
+            f"[{name}] found: which filament is loaded is not checked. It must be"
+            " the one that was printing."
+        )
+
+
+def filament_in_file(objects: Collection[str], tool: int | None) -> Iterator[str]:
+    """tool: what the file has selected last."""
+    if tool is not None and mmus(objects):
+        yield f"The filament that the file had selected is that of T{tool}."
 
 
 def verify(state: Mapping[str, Any], changer: Changer | None) -> str | None:

@@ -23,6 +23,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from tests.bench import busy
+from tests.bench.ending import ended
 from tests.virtual_printer import screw_trial, variants
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.parts import Part
@@ -201,8 +202,7 @@ def main() -> int:
     starved = sum(row.starved for row in done)
     print(f"{starved} cuts were done again: this machine was too busy for klippy")
     missed = problems(done)
-    print("\n".join(missed) if missed else "all figures are met")
-    return 1 if missed else 0
+    return ended(not missed, missed)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 # What klippy says when it, or the virtual board, was not run for too long.
 STARVED = (
     "Communication timeout during homing", "Timer too close",
-    "Homing failed due to printer shutdown",
+    "Rescheduled timer in the past", "Missed scheduling of next",
 )  # fmt: skip
 TRIES = 4
 

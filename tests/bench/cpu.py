@@ -33,6 +33,7 @@ from tests.virtual_printer.klippy_tree import REPO, prepare
 from tests.virtual_printer.printer import VirtualPrinter
 
 from .batch_klippy import BatchKlippy, cpu_seconds, without_extra
+from .ending import ended
 
 FILE = REPO / "tests" / "data" / "ps250_cube_absE.gcode"
 LINES = 20_000  # at least, in a print
@@ -134,8 +135,7 @@ def main() -> int:
                 for seed in range(1, args.prints + 1)
             ]
         good = report_loads(pairs) and good
-    print("all figures are met" if good else "NOT all figures are met")
-    return 0 if good else 1
+    return ended(good)
 
 
 def report_lines(starts: Sequence[tuple[float, float]]) -> bool:

@@ -30,6 +30,7 @@ from statistics import median
 from moonraker_components.power_loss_recovery.journal import Journal
 
 from .block_device import NoDevice, mounted
+from .ending import ended
 
 SLOT = 4096
 RECORD = 1400  # bytes of a usual mark
@@ -192,8 +193,7 @@ def main() -> int:
         and 0 < sizes[OURS] <= MAX_BYTES
     )  # fmt: skip
     print(f"asked: {MAX_RATIO} of bare, below 1 of both others, {MAX_BYTES} bytes")
-    print("all figures are met" if good else "NOT all figures are met")
-    return 0 if good else 1
+    return ended(good)
 
 
 def table(

@@ -28,6 +28,8 @@ from tests.virtual_printer.journal_witness import JOURNAL, saved_in
 from tests.virtual_printer.klippy_tree import REPO, prepare
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 
+from .ending import ended
+
 MAX_P95, MAX_LOST = 1.5, 2.0
 AHEAD = -0.01
 LAST_CUT = 30.0  # s after the first plastic
@@ -172,8 +174,7 @@ def main() -> int:
         draw(artifacts / "loss.png", seconds, title)
     print(text)
     wrong = missed(losses)
-    print("\n".join(wrong) if wrong else "all figures are met")
-    return 1 if wrong else 0
+    return ended(not wrong, wrong)
 
 
 if __name__ == "__main__":

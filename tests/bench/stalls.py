@@ -28,6 +28,7 @@ from tests.virtual_printer import quick
 from tests.virtual_printer.printer import VirtualPrinter
 
 from .batch_klippy import BatchKlippy, watched, without_extra
+from .ending import ended
 
 LENGTH, SPEED, RADIUS = 0.4, 150.0, 40.0  # mm, mm/s, mm
 E_PER_MM = 0.03
@@ -138,8 +139,7 @@ def main() -> int:
         if not args.no_real_time:
             good = report("real time", *side_by_side(file)) and good
     print("\nasked: 0 added stalls, 0 added times emptied, the same motion")
-    print("all figures are met" if good else "NOT all figures are met")
-    return 0 if good else 1
+    return ended(good)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ from tornado.websocket import websocket_connect
 from tests.virtual_printer import parts, quick
 from tests.virtual_printer.printer import VirtualPrinter
 
+from .ending import ended
+
 MAX_MEDIAN, MAX_P99 = 10.0, 50.0  # ms
 PART = parts.Part(size=60, layers=20, long_line=0)
 Ask = Callable[[], Awaitable[None]]
@@ -134,8 +136,7 @@ def main() -> int:
     parser.add_argument("--flood", type=float, default=20.0)
     args = parser.parse_args()
     good = measure(args.clients, args.seconds, args.flood)
-    print("all figures are met" if good else "NOT all figures are met")
-    return 0 if good else 1
+    return ended(good)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from functools import partial
 from statistics import median
 
 from tests.bench import busy
+from tests.bench.ending import ended
 from tests.virtual_printer import variants, z_trial
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.printer import VirtualPrinter
@@ -106,8 +107,7 @@ def main() -> int:
     ratio = sum(a.duration for a, _ in pairs) / sum(b.duration for _, b in pairs)
     good = ratio <= MAX_RATIO and all(meets(outcomes) for outcomes in rows.values())
     print(f"\ncommon / individual: {ratio:.2f} (at most {MAX_RATIO})")
-    print("all figures are met" if good else "NOT all figures are met")
-    return 0 if good else 1
+    return ended(good)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def written_cut(
     product.from_file(whole.data, offset, machine.tools).prepare(resumed)
     resumed.run(data[:tail])
     ignored = tuple(_unused(whole, offset))
-    problems = differences(undisturbed.state(), resumed.state(), ignored)
+    problems = differences(*_states(whole, offset, undisturbed, resumed), ignored)
     undisturbed.trace, resumed.trace = [], []
     undisturbed.run(whole.data, offset)
     resumed.run(data, tail)
@@ -113,13 +113,24 @@ def _compare(
         resumed.line(resume.first_line.decode("utf-8", "surrogateescape"))
         problems += _rest(undisturbed.trace, resumed.trace, fraction)
         ignored += tuple(_unused(whole, resume.tail))
-    problems += differences(undisturbed.state(), resumed.state(), ignored)
+    problems += differences(*_states(whole, resume.tail, undisturbed, resumed), ignored)
     if to_end:
         undisturbed.trace, resumed.trace = [], []
         undisturbed.run(whole.data, resume.tail)
         resumed.run(whole.data, resume.tail)
         problems += list(motions(undisturbed.trace, resumed.trace))[:3]
     return problems
+
+
+def _states(
+    whole: Print, offset: int, *machines: Klipper
+) -> Iterator[dict[str, Any]]:
+    """Of what SAVE_GCODE_STATE keeps, what is restored from `offset` on."""
+    for machine in machines:
+        state = machine.state()
+        kept = state["saved_states"]
+        read = {name for name in kept if whole.matters("saved " + name, offset)}
+        yield {**state, "saved_states": {name: kept[name] for name in sorted(read)}}
 
 
 def _unused(whole: Print, offset: int) -> Iterator[str]:
@@ -131,8 +142,6 @@ def _unused(whole: Print, offset: int) -> Iterator[str]:
         yield "firmware_retracted"
     if whole.tells_layer(offset):
         yield "print_stats"
-    if not any(n.startswith("saved ") and whole.matters(n, offset) for n in whole.uses):
-        yield "saved_states"
 
 
 def _inside(

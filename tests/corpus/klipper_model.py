@@ -109,6 +109,6 @@ class Klipper(Moves):
             "absolute_coordinates": self.absolute,
             "absolute_extrude": self.absolute_e,
             "retracted": self.behind(),
-            "saved_states": dict(self.saved),
+            "saved_states": self.saved_states(),
             **self.settings(),
         }

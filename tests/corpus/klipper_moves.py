@@ -5,6 +5,7 @@ and firmware_retraction.py and kinematics/extruder.py have them, names included.
 """
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 from .klipper_exclude import Exclusion
@@ -217,7 +218,9 @@ class Moves(Settings):
             self._go(target, None)
 
     def do_SAVE_GCODE_STATE(self, params: Params) -> None:
-        self.saved[params.get("NAME", "default")] = (
+        name = params.get("NAME", "default")
+        self.uses.append((self.offset, "saved " + name, False))
+        self.saved[name] = (
             self.absolute, self.absolute_e, list(self.base), list(self.position),
             list(self.homing), self.speed, self.speed_factor, self.extrude_factor,
         )  # fmt: skip
@@ -235,6 +238,29 @@ class Moves(Settings):
         self.base[3] += self.position[3] - saved[3][3]
         if number(params, "MOVE", 0.0):
             self._go([*saved[3][:3], self.position[3]], None)
+
+    def do__PLR_RESTORE(self, params: Params) -> None:
+        # Of what our extra is told, the saved states; klippy's speed is in mm/s,
+        # with the factor in it.
+        told = json.loads(bytes.fromhex(params["DATA"]))
+        for name, state in told.get("states", {}).items():
+            speed_factor = state["speed_factor"]
+            self.saved[name] = (
+                state["absolute_coord"], state["absolute_extrude"],
+                list(state["base_position"]), list(state["last_position"]),
+                list(state["homing_position"]), state["speed"] / speed_factor,
+                speed_factor * 60.0, state["extrude_factor"],
+            )  # fmt: skip
+
+    def saved_states(self) -> dict[str, tuple[Any, ...]]:
+        """With E as the file counts it, where that is absolute: klippy uses no more of
+        it."""
+        return {
+            name: (*saved[:2], tuple(saved[2][:3]), tuple(saved[3][:3]),
+                   (saved[3][3] - saved[2][3]) / saved[7] if saved[1] else None,
+                   tuple(saved[4]), *saved[5:])
+            for name, saved in self.saved.items()
+        }  # fmt: skip
 
     # Filament
 

@@ -104,8 +104,26 @@ def published(machine: Klipper, offset: int, fraction: float) -> dict[str, Any]:
                 "layer": machine.info.get("CURRENT_LAYER"),
                 "layers": machine.info.get("TOTAL_LAYER"),
             },
+            "gcode": {"states": {
+                name: _saved_state(*saved) for name, saved in machine.saved.items()
+            }},
+            "rare": {"retraction": {
+                key.lower(): value for key, value in machine.retraction.items()
+            }},
         },
     }
+
+
+def _saved_state(
+    absolute: bool, absolute_e: bool, base: list[float], last: list[float],
+    homing: list[float], speed: float, speed_factor: float, extrude_factor: float,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "absolute_coord": absolute, "absolute_extrude": absolute_e,
+        "base_position": base, "last_position": last, "homing_position": homing,
+        "speed": speed * speed_factor / 60.0, "speed_factor": speed_factor / 60.0,
+        "extrude_factor": extrude_factor,
+    }  # fmt: skip
 
 
 def _full_names(values: Mapping[str, float]) -> dict[str, float]:
@@ -117,7 +135,8 @@ def _full_names(values: Mapping[str, float]) -> dict[str, float]:
 @lru_cache(maxsize=1)
 def _footprint(data: bytes) -> Footprint:
     """Of the whole file, for all its cuts: it only makes the way there higher."""
-    return footprint(data, len(data))
+    # klippy does not run a last line that does not end.
+    return footprint(data, data.rfind(b"\n") + 1)
 
 
 def line_at(data: bytes, offset: int) -> bytes:
@@ -168,7 +187,7 @@ def _resume(
     data: bytes, record: Record, head: Head, line: bytes, tools: int
 ) -> Resume:
     job = Job("part.gcode", len(data), 1.7e9, "0" * 64, 1.7e9)
-    facts = replace(FACTS, objects=objects(tools))
+    facts = replace(FACTS, objects=objects(tools), begun=True)
     made = plan.make(record, job, head, line, facts)
     tail = record.file_position
     if made.first_line is not None:

@@ -22,7 +22,7 @@ from tornado.websocket import websocket_connect
 from moonraker_components.power_loss_recovery import answers
 from moonraker_components.power_loss_recovery.faces.endpoints import ENDPOINTS
 from tests.unit.typed import problems
-from tests.virtual_printer import oracle, outage, parts
+from tests.virtual_printer import outage, parts
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -130,10 +130,7 @@ def test_before_and_while_it_prints(bench: Bench) -> None:
         with pytest.raises(PrinterError, match="409: A print is running"):
             bench.ask(name)
     assert bench.ask("history") == {"outages": []}
-    bench.printer.arm_cut(9.0)
-    outage.wait_cut(bench.printer, 9.0)
-    bench.printer.power_on()
-    outage.wait_offer(bench.printer)
+    outage.cut_and_boot(bench.printer, 9.0)
 
 
 def test_after_the_cut_it_says_what_was_interrupted(bench: Bench) -> None:
@@ -203,10 +200,8 @@ def test_it_goes_through_and_tells_each_step(bench: Bench) -> None:
 
 def test_the_part_comes_out_whole(bench: Bench) -> None:
     outage.finish(bench.printer)
-    sessions, _ = bench.printer.sessions()
     whole = outage.run_undisturbed(bench.part, SEED)
-    verdict = oracle.compare(whole.sessions, sessions, whole.geometry)
-    assert verdict.reasons() == []
+    assert outage.judge_printed(whole, bench.printer).reasons() == []
 
 
 def test_the_history_links_the_rest_to_its_beginning(bench: Bench) -> None:

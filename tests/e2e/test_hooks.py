@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 
-from tests.virtual_printer import oracle, outage, parts
+from tests.virtual_printer import outage, parts
 from tests.virtual_printer.klippy_tree import REPO, prepare
 from tests.virtual_printer.printer import VirtualPrinter
-from tests.virtual_printer.trace import Session
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -123,13 +122,7 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bench(part: Path) -> Iterator[Bench]:
     with VirtualPrinter(seed=SEED, config=CONFIG) as printer:
-        printer.power_on()
-        outage.calibrate(printer)
-        printer.print_file(part)
-        printer.arm_cut(CUT)
-        outage.wait_cut(printer, CUT)
-        printer.power_on()
-        outage.wait_offer(printer)
+        outage.interrupt(printer, part, CUT)
         yield Bench(printer, printer.machine("state")["nozzle"][2])
 
 
@@ -172,10 +165,4 @@ def test_after_all_that_the_part_comes_out_whole(bench: Bench, part: Path) -> No
         assert bench.printer.wait("the resume", bench.ended, 400)["last_error"] == ""
         outage.finish(bench.printer)
         undisturbed = whole.result()
-    sessions, _ = bench.printer.sessions()
-    verdict = judged(undisturbed, sessions)
-    assert verdict.reasons() == []
-
-
-def judged(whole: outage.Undisturbed, sessions: list[Session]) -> oracle.Verdict:
-    return oracle.compare(whole.sessions, sessions, whole.geometry)
+    assert outage.judge_printed(undisturbed, bench.printer).reasons() == []

@@ -100,10 +100,7 @@ def test_one_command_and_one_calibration_lead_to_an_offer(
     assert home.alarms() == set()
     home.print_file(parts.write(tmp_path / "p.gcode", parts.Part(size=20, layers=3)))
     home.wait("a save", lambda: home.get("/server/plr/status")["record"], 120)
-    home.arm_cut(6.0)
-    outage.wait_cut(home, 6.0)
-    home.power_on()
-    outage.wait_offer(home)
+    outage.cut_and_boot(home, 6.0)
     assert home.get("/server/plr/status")["state"] == "interrupted"
     home.cut_power()
     home.script("uninstall.sh")

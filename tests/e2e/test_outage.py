@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from moonraker_components.power_loss_recovery.planning.purge import APART
 from tests.virtual_printer import faults, moments, oracle, outage, parts
 from tests.virtual_printer.klippy_tree import REPO, prepare
 from tests.virtual_printer.printer import VirtualPrinter
@@ -98,12 +99,18 @@ class Prints:
         }
         self.tree = tree
         self.futures: dict[tuple[str, str], Future[Result]] = {}
-        self._start(TWICE, (self.moments["relative"]["infill"] / 2, 9.0), SEED)
+        self.purges: list[dict[str, float]] = []  # of TWICE
+        self._start(TWICE, (self.moments["relative"]["infill"] / 2, 9.0), SEED,
+                    between=self._note_purge)  # fmt: skip
         infill = (self.moments["absolute"]["infill"],)
         self._start(IN_SEQUENCE, infill, SEED, between=cut_while_resuming)
         self._start(AWAY, (6.0,), SEED, during=moonraker_away)
         for n, case in enumerate(CASES):
             self._start(case, (self.moments[case[0]][case[1]],), SEED + n)
+
+    def _note_purge(self, printer: VirtualPrinter) -> None:
+        planned = printer.post("/server/plr/resume", dry_run=True)
+        self.purges.append(planned["purge"])
 
     def _start(
         self, case: tuple[str, str], cuts: tuple[float, ...], seed: int,
@@ -165,6 +172,15 @@ def test_the_part_comes_out_whole(prints: Prints, case: tuple[str, str]) -> None
     assert not result.outcome.original_changed
     assert len(result.outcome.cuts) == len(result.cuts)
     assert result.verdict.reasons() == []
+
+
+def test_a_second_resume_purges_beside_the_strip_of_the_first(prints: Prints) -> None:
+    assert prints[TWICE].outcome.resumed
+    first, second = prints.purges
+    assert first["on_bed"] and second["on_bed"]
+    beside_x = max(second["x"] - first["end_x"], first["x"] - second["end_x"])
+    beside_y = max(second["y"] - first["end_y"], first["y"] - second["end_y"])
+    assert max(beside_x, beside_y) >= APART
 
 
 def test_the_offer_is_there_soon_after_the_boot(prints: Prints) -> None:

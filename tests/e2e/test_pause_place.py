@@ -15,6 +15,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery import plan
 from moonraker_components.power_loss_recovery.record import Job, Record
+from moonraker_components.power_loss_recovery.saving import machine_state
 from tests.bench.batch_klippy import BatchKlippy
 from tests.unit import samples
 
@@ -74,15 +75,29 @@ def klippy(tmp_path: Path) -> Iterator[Pausing]:
         yield klippy
 
 
-def planned(mark: dict[str, Any]) -> plan.Plan:
+STOPPED = BEFORE.replace(b"M600", b"M25")
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Iterator[Pausing]:
+    """By M25, without PAUSE."""
+    (tmp_path / "part.gcode").write_bytes(STOPPED + PRINT[len(BEFORE) :])
+    with Pausing(tmp_path / "part.gcode", True) as klippy:
+        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
+        klippy.wait_printed(until="paused")
+        klippy.api.gcode(REACHED)
+        yield klippy
+
+
+def planned(mark: dict[str, Any], gcode: bytes = PRINT) -> plan.Plan:
     at = mark["file_position"]
-    line = PRINT[at:].split(b"\n")[0]
+    line = gcode[at:].split(b"\n")[0]
     record = Record.from_dict({
         **mark, "line": line.decode(), "saved_at": 1.7e9, "boot_id": "boot",
         "z_range": None, "z_phases": None,
     })  # fmt: skip
-    job = Job("part.gcode", len(PRINT), 1.7e9, "0" * 64, 1.7e9)
-    return plan.make(record, job, samples.head(PRINT, at), line, MACHINE)
+    job = Job("part.gcode", len(gcode), 1.7e9, "0" * 64, 1.7e9)
+    return plan.make(record, job, samples.head(gcode, at), line, MACHINE)
 
 
 def test_the_saved_place_is_the_one_before_the_pause(klippy: Pausing) -> None:
@@ -94,6 +109,25 @@ def test_the_saved_place_is_the_one_before_the_pause(klippy: Pausing) -> None:
     coordinates = mark["state"]["coordinates"]
     assert coordinates["homing_origin"] == pytest.approx([0.0, 0.0, 0.05])
     assert coordinates["extrude_factor"] == pytest.approx(0.96)
+
+
+def test_a_print_that_m25_stopped_is_paused_again_at_its_place(
+    stopped: Pausing,
+) -> None:
+    """Also if the nozzle was moved away by hand since."""
+    stopped.api.gcode("G91\nG1 Z10 F1200\nG90\nG1 X10 Y10 F9000")
+    stopped.api.gcode(REACHED)
+    status = stopped.api.objects("power_loss_recovery", "print_stats")
+    machine_state.complete(status)
+    mark = status["power_loss_recovery"]["mark"]
+    assert mark["file_position"] == len(STOPPED) and mark["paused"] is True
+    assert mark["position"] == pytest.approx(PLACE)
+    lines = planned(mark, STOPPED + PRINT[len(BEFORE) :]).prologue
+    pause = next(i for i, line in enumerate(lines) if line.startswith(b"PAUSE"))
+    over = next(i for i, line in enumerate(lines) if line.startswith(b"G0 X150"))
+    assert pause < over
+    stopped.api.gcode("M24")
+    stopped.wait_printed()
 
 
 def test_after_resume_the_place_stays_until_the_motors_are_back(

@@ -15,9 +15,11 @@ from tests.virtual_printer import mark_watch, oracle, outage, parts
 from tests.virtual_printer.mark_watch import Watch
 from tests.virtual_printer.printer import VirtualPrinter
 from tests.virtual_printer.stop_trial import (
+    SLOW,
     Stop,
     board_fault,
     emergency_stop,
+    frozen,
     stop_at,
     unplugged,
 )
@@ -28,6 +30,8 @@ SEED = 11
 MOST_LOST_S = 0.3
 # A board that has lost its power lived when it last sent a temperature.
 MOST_LOST_SILENT_S = 1.5
+# Of a host that stands still nobody knows how many steps were on their way.
+MOST_LOST_LATE_S = 3.0
 PART = parts.Part(size=16, layers=3, long_line=60)
 
 
@@ -58,6 +62,16 @@ def test_of_a_board_without_power_only_the_last_life_is_promised(watch: Watch) -
     assert result.problems == []
     assert not result.exact
     assert result.lost_s <= MOST_LOST_SILENT_S
+
+
+def test_of_a_host_that_was_late_nothing_is_promised_that_came_late(
+    watch: Watch,
+) -> None:
+    result = stop_at(watch, 1.5, frozen, SLOW)
+    print(f"\nfrozen: lost {result.lost_s:.3f} s, the board says {result.reason}")
+    assert result.problems == []
+    assert not result.exact
+    assert result.lost_s <= MOST_LOST_LATE_S
 
 
 # With Moonraker and a resume: the oracle decides

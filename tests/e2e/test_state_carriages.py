@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery.planning import prologue
+from moonraker_components.power_loss_recovery.planning import carriages, prologue
 from moonraker_components.power_loss_recovery.record import Record
 from moonraker_components.power_loss_recovery.saving import machine_state
 from tests.bench.batch_klippy import BatchKlippy
@@ -106,6 +106,9 @@ def test_the_carriages_are_as_they_were(case: str, tmp_path: Path) -> None:
         **extra["mark"], "line": "", "saved_at": 1.0, "boot_id": "",
     })  # fmt: skip
     objects = frozenset({"dual_carriage", "toolhead"})
+    # Nothing else is ready for a second nozzle: with it in use there is no resume.
+    (reason,) = carriages.refusals(record, objects)
+    assert ("mode)" in reason) == (case != "the other one")
     lines = prologue.build(record, 6.0, [], objects, False)
     with TwoCarriages(file, extra=True) as klippy:
         klippy.api.gcode(HOMED)

@@ -42,7 +42,6 @@ gcode:
 @dataclass
 class Scene:
     printer: VirtualPrinter
-    cuts: list[float]
     whole: Future[outage.Undisturbed]
 
 
@@ -59,7 +58,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         VirtualPrinter(seed=SEED, tree=tree, config=config) as printer,
     ):
         alone = tool_changer.config(folder / "mounted_alone")
-        made = Scene(printer, [], pool.submit(
+        made = Scene(printer, pool.submit(
             outage.run_undisturbed, plain, SEED, tree, config=alone
         ))  # fmt: skip
         printer.power_on()
@@ -69,7 +68,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 
 
 def cut(scene: Scene) -> None:
-    scene.cuts.append(scene.printer.cut_power())
+    scene.printer.cut_power()
     scene.printer.power_on()
     outage.wait_offer(scene.printer)
 
@@ -154,12 +153,6 @@ def test_a_tool_that_is_lost_pauses_the_print(scene: Scene) -> None:
                    " before has laid was hit; not seen whole since that is mended")
 def test_the_part_comes_out_whole_with_every_layer_by_its_tool(scene: Scene) -> None:
     outage.finish(scene.printer)
-    sessions, _ = scene.printer.sessions()
-    outcome = outage.Outcome(
-        resumed=True, trouble="", original_changed=False, sessions=sessions,
-        cuts=tuple(scene.cuts), offer_s=(), records=(),
-        disk=scene.printer.disk.unavailable,
-    )  # fmt: skip
-    verdict = outage.judge(scene.whole.result(), outcome)
+    verdict = outage.judge_printed(scene.whole.result(), scene.printer)
     print(f"\nXY {verdict.xy_error_mm:.4f} Z {verdict.z_error_mm:.4f} mm")
     assert verdict.reasons() == [], verdict.collided

@@ -38,7 +38,6 @@ hold_bed: 5
 class Scene:
     printer: VirtualPrinter
     mainsail: FrontEnd
-    cuts: list[float]
     whole: Future[outage.Undisturbed]
 
 
@@ -50,7 +49,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         VirtualPrinter(seed=SEED, config=OPTIONS) as printer,
         FrontEnd(printer.port) as mainsail,
     ):
-        made = Scene(printer, mainsail, [], pool.submit(
+        made = Scene(printer, mainsail, pool.submit(
             outage.run_undisturbed, part, SEED
         ))  # fmt: skip
         printer.power_on()
@@ -63,7 +62,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 def cut(scene: Scene, after: float) -> None:
     """That long after the next plastic, and the power comes back."""
     scene.printer.arm_cut(after)
-    scene.cuts.append(outage.wait_cut(scene.printer, after))
+    outage.wait_cut(scene.printer, after)
     scene.printer.power_on()
 
 
@@ -116,7 +115,7 @@ def test_moonraker_that_restarts_holds_it_for_the_rest_of_the_time(
 
 
 def test_after_the_next_cut_it_resumes_by_itself(scene: Scene) -> None:
-    scene.cuts.append(scene.printer.cut_power())
+    scene.printer.cut_power()
     scene.printer.power_on()
     dialog = scene.mainsail.wait(TITLE, 20)
     assert dialog is not None
@@ -144,11 +143,5 @@ def test_a_loop_of_power_cuts_ends(scene: Scene) -> None:
 def test_with_a_yes_the_part_comes_out_whole(scene: Scene) -> None:
     outage.resume(scene.printer)
     outage.finish(scene.printer)
-    sessions, _ = scene.printer.sessions()
-    outcome = outage.Outcome(
-        resumed=True, trouble="", original_changed=False, sessions=sessions,
-        cuts=tuple(scene.cuts), offer_s=(), records=(),
-        disk=scene.printer.disk.unavailable,
-    )  # fmt: skip
-    verdict = outage.judge(scene.whole.result(), outcome)
+    verdict = outage.judge_printed(scene.whole.result(), scene.printer)
     assert verdict.reasons() == []

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import ast
 import re
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from klippy_extras.power_loss_recovery import PowerLossRecovery
-from moonraker_components.power_loss_recovery.answers import STATES
+from moonraker_components.power_loss_recovery.answers import STATES, Status
 from moonraker_components.power_loss_recovery.faces.endpoints import (
     ENDPOINTS,
     NOTIFICATIONS,
@@ -79,6 +80,11 @@ def _notifications() -> set[str]:
     return {f"notify_{name}" for name in NOTIFICATIONS}
 
 
+def _status_of_klippy() -> set[str]:
+    printer = Printer()
+    return set(PowerLossRecovery(Config(printer)).get_status(0.0))
+
+
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
 
@@ -127,6 +133,17 @@ def _documented_states(text: str) -> set[str]:
     return set(re.findall(r"`(\w+)`", sentence[1]))
 
 
+def _documented_status(of_klippy: bool) -> Callable[[str], set[str]]:
+    """All names in the first cells of one of the two tables."""
+
+    def find(text: str) -> set[str]:
+        both = section(text, "Status").partition("In macros and dashboards")
+        cells = "\n".join(tables(both[2 if of_klippy else 0]))
+        return set(re.findall(r"`(\w+)`", cells))
+
+    return find
+
+
 def rows(text: str, heading: str) -> Iterator[str]:
     yield from re.findall(r"^\| `.*$", section(text, heading), re.MULTILINE)
 
@@ -139,6 +156,8 @@ CODED: dict[str, Callable[[], set[str]]] = {
     "parameters of endpoints": _parameters,
     "notifications": _notifications,
     "states": lambda: set(STATES),
+    "fields of the status": lambda: set(typing.get_type_hints(Status)),
+    "fields of klippy's status": _status_of_klippy,
 }
 DOCUMENTED: dict[str, Callable[[str], set[str]]] = {
     "commands": _documented_commands,
@@ -148,4 +167,6 @@ DOCUMENTED: dict[str, Callable[[str], set[str]]] = {
     "parameters of endpoints": _in_api(r"`\w+`: (?:[\d]+ to \d+|[a-z, ]+ or [a-z]+)"),
     "notifications": _in_api(r"^\| `(notify_\w+)`"),
     "states": _documented_states,
+    "fields of the status": _documented_status(of_klippy=False),
+    "fields of klippy's status": _documented_status(of_klippy=True),
 }

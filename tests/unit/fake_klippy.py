@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from moonraker_components.power_loss_recovery.resuming.recovery import Klippy
+from moonraker_components.power_loss_recovery.resuming.machine_facts import Klippy
 
 SETTINGS: dict[str, Any] = {
     "printer": {"kinematics": "corexy"},

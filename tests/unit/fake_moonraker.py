@@ -21,8 +21,8 @@ STEPS = [
 PLACE: dict[str, Any] = {
     "file": "part.gcode", "file_position": 2500, "file_size": 10_000, "fraction": 0.5,
     "percent": 25.0, "position": [120.0, 110.0, 0.6, 3.0], "z": 0.6, "layer": 3,
-    "layers": 10, "hotend": 215.0, "bed": 60.0, "bed_now": 31.0, "saved_at": 1.7e9,
-    "ago": "4 min ago", "same_boot": False,
+    "layers": 10, "extruder": "extruder", "hotend": 215.0, "bed": 60.0, "bed_now": 31.0,
+    "saved_at": 1.7e9, "ago": "4 min ago", "same_boot": False,
     "summary": "part.gcode, layer 3 of 10, Z 0.60 mm, 25 %, saved 4 min ago",
 }  # fmt: skip
 STATUS: dict[str, Any] = {
@@ -36,6 +36,11 @@ STATUS: dict[str, Any] = {
     "waiting": [PLACE["summary"]],
     "warnings": ["The bed has cooled by 29 °C: the part may have come loose."],
     "auto_resume": {"seconds_left": None, "why_not": ""}, "hold_bed": None,
+}  # fmt: skip
+OBJECTS = {
+    "extruder": {"temperature": 24.6}, "extruder1": {"temperature": 190.4},
+    "heater_bed": {"temperature": 31.2},
+    "toolhead": {"axis_minimum": [0, 0, 0, 0], "axis_maximum": [250, 250, 230, 0]},
 }  # fmt: skip
 POINTS = [
     {"layer": n + 1, "z": round(0.2 * (n + 1), 2), "file_position": 1000 * n,
@@ -200,11 +205,9 @@ class FakeMoonraker:
             "/access/oneshot_token": "ONCE",
             "/server/info": {"klippy_state": self.klippy},
             "/printer/info": {"state_message": self.message},
-            "/printer/objects/query": {"status": {
-                "extruder": {"temperature": 24.6}, "heater_bed": {"temperature": 31.2},
-                "toolhead": {"axis_minimum": [0, 0, 0, 0],
-                             "axis_maximum": [250, 250, 230, 0]},
-            }},
+            "/printer/objects/query": {
+                "status": {name: OBJECTS[name] for name in query if name in OBJECTS}
+            },
             "/server/plr/status": self.status,
             "/server/plr/history": {"outages": self.outages},
             "/server/plr/points": {"file": "part.gcode", "saved": 2500,

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.bench import cpu, page, shutdown, stalls
+from tests.bench.ending import ended
 from tests.virtual_printer.klippy_tree import REPO
+from tests.virtual_printer.printer import PrinterError
 from tests.virtual_printer.stop_trial import Stopped
 
 MODULES = sorted((REPO / "tests" / "bench").glob("[a-z]*.py"))
@@ -22,6 +24,15 @@ def test_a_bench_can_be_started_and_is_listed(path: Path) -> None:
     if f"python -m tests.bench.{path.stem}" in (module.__doc__ or ""):
         assert callable(module.main)
         assert f"`{path.stem}`" in (REPO / "tests" / "README.md").read_text()
+
+
+def test_the_end_is_said_and_is_the_exit_status(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (ended(True), ended(False), ended(False, ["40 us", "9 %"])) == (0, 1, 1)
+    assert capsys.readouterr().out.splitlines() == [
+        "all figures are met", "NOT all figures are met", "40 us", "9 %",
+    ]  # fmt: skip
 
 
 def test_one_stall_or_standstill_more_or_another_motion_is_a_miss() -> None:
@@ -67,6 +78,33 @@ def test_a_stop_that_is_lost_or_wrong_is_a_miss() -> None:
     assert shutdown.missed("M112", [replace(good, problems=["no"])]) != []
     silent = replace(good, claimed=5.0, exact=False)
     assert shutdown.missed("board without power", [silent]) == []
+    assert shutdown.missed("host that stands still", [silent]) == []
+
+
+def test_a_stop_that_a_busy_machine_has_spoilt_is_done_again_a_few_times() -> None:
+    good = Stopped(30.0, 27.0, True, [], "Command request")
+    wrong = replace(good, problems=["no"])
+    trials = shutdown.Trials("M112", [1.0] * 20)
+    for stopped in (good, wrong, replace(good, unheard_s=1.0)):
+        trials.take(stopped)
+    assert (len(trials.stops), trials.repeated) == (3, 0)
+    early, unheard = replace(good, reason="x"), replace(wrong, unheard_s=1.0)
+    for stopped in (early, unheard) * 2:
+        trials.take(stopped)
+    assert (len(trials.stops), trials.repeated) == (3, shutdown.REPEATS)
+    trials.take(unheard)
+    assert trials.stops[-1] == unheard
+    assert len(trials.places) == 16
+
+
+def test_a_stop_that_fails_is_a_miss_but_for_a_busy_machine() -> None:
+    trials = shutdown.Trials("M112", [1.0] * 9)
+    trials.fail(PrinterError("Timer too close"), 0.0)
+    trials.fail(PrinterError("timed out"), 1.0)
+    assert (trials.failures, trials.repeated) == ([], 2)
+    trials.fail(PrinterError("timed out"), 0.0)
+    assert trials.failures == ["timed out, after 1.00 s"]
+    assert "| 0 | 0 | - |" in shutdown.row(trials)
 
 
 def test_a_page_that_takes_too_long_is_a_miss() -> None:

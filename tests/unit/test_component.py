@@ -17,13 +17,12 @@ from moonraker.utils import ServerError
 from moonraker_components.power_loss_recovery import files, sequence
 from moonraker_components.power_loss_recovery.component import PowerLossRecovery
 from moonraker_components.power_loss_recovery.journal import Journal
-from moonraker_components.power_loss_recovery.record import to_payloads
 from moonraker_components.power_loss_recovery.resuming import resumer
 from tests.unit.fake_klippy import FakeKlippy
+from tests.unit.journal_samples import A, interrupted
 from tests.unit.samples import GCODE, LINE, mark, record, state
 
 pytestmark = pytest.mark.asyncio
-JOB_ID = b"A" * 16
 STATES = {"klippy_ready": KlippyState.READY, "klippy_shutdown": KlippyState.SHUTDOWN}
 
 
@@ -193,11 +192,8 @@ async def bench(
     (gcodes / "part.gcode").write_bytes(GCODE)
     (tmp_path / "plr").mkdir()
     job = files.identify(gcodes, str(gcodes / "part.gcode"), 1.0).job
-    journal = Journal(str(tmp_path / "plr" / "journal"))
-    job_payload, mark_payload = to_payloads(job, record(line=LINE.decode()))
-    journal.write_job(JOB_ID, job_payload)
-    journal.write_mark(JOB_ID, mark_payload)
-    journal.close()
+    journal = tmp_path / "plr" / "journal"
+    interrupted(journal, job, record(line=LINE.decode())).close()
     made = Bench(tmp_path)
     await made.plr.component_init()
     await made.event("klippy_ready")
@@ -436,7 +432,7 @@ async def test_how_saves_are_spaced_is_in_the_status(bench: Bench) -> None:
 
 
 async def test_an_end_that_is_not_durable_yet_is_not_told_as_one(bench: Bench) -> None:
-    bench.plr.tracker.keeper.end(JOB_ID, "complete")
+    bench.plr.tracker.keeper.end(A, "complete")
     assert bench.plr.state() == "ending"
     await bench.plr.tracker.keeper.close_ended()
     assert bench.plr.state() == "idle" and not bench.pending()

@@ -11,10 +11,9 @@ import pytest_asyncio
 from moonraker.utils import ServerError
 
 from moonraker_components.power_loss_recovery import files
-from moonraker_components.power_loss_recovery.journal import Journal
-from moonraker_components.power_loss_recovery.record import to_payloads
+from tests.unit.journal_samples import interrupted
 from tests.unit.samples import GCODE, mark, record, state
-from tests.unit.test_component import JOB_ID, Bench
+from tests.unit.test_component import Bench
 
 pytestmark = pytest.mark.asyncio
 END = b"G1 E-2 F1800\nM104 S0\nM84\n"
@@ -31,12 +30,8 @@ async def booted(folder: Path, saved: int | None = None) -> Bench:
     if saved is not None:
         job = files.identify(gcodes, str(gcodes / "part.gcode"), 1.0).job
         line = files.text_at(gcodes / "part.gcode", saved)
-        journal = Journal(str(folder / "plr" / "journal"))
         made = record(file_position=saved, line=line)
-        job_payload, mark_payload = to_payloads(job, made)
-        journal.write_job(JOB_ID, job_payload)
-        journal.write_mark(JOB_ID, mark_payload)
-        journal.close()
+        interrupted(folder / "plr" / "journal", job, made).close()
     bench = Bench(folder)
     await bench.plr.component_init()
     await bench.event("klippy_ready")

@@ -265,6 +265,18 @@ def test_a_part_at_an_unknown_place_is_purged_above() -> None:
     assert min(z for n, _, z in heights(made, 0.4) if n == "purge") >= 5.4
 
 
+def test_a_further_resume_purges_elsewhere_until_no_strip_is_left() -> None:
+    used: tuple[purge.Box, ...] = ()
+    for _ in range(10):
+        strip = make(record(purged=used)).strip
+        assert strip.on_bed
+        used = purge.note(used, strip)
+    assert len(set(used)) == 10
+    everywhere = make(record(purged=((0.0, 0.0, 250.0, 250.0),)))
+    assert not everywhere.strip.on_bed
+    assert any("no free strip" in w for w in everywhere.warnings)
+
+
 def test_an_offset_of_the_tool_moves_the_part_under_it() -> None:
     gcode = b"G90\nM83\nG1 X0 Y40 Z1\nG1 X250 Y250 E5\n"
     x = state(coordinates={"homing_origin": [0.0, -30.0, 0.0]})
@@ -376,6 +388,11 @@ def test_a_paused_print_is_paused_beside_the_part_before_the_way_to_it() -> None
     # Nothing has moved since the purge, which ends beside the part at a safe height.
     assert not any(line[:2] in (b"G0", b"G1") for line in lines[:pause])
     assert any("paused again" in w for w in made.warnings)
+
+
+def test_without_pause_resume_the_card_itself_is_paused() -> None:
+    assert any(line.startswith(b"M25 ;") for line in make(record(paused=True)).prologue)
+    assert not any(line.startswith(b"M25") for line in make(record()).prologue)
 
 
 @pytest.mark.parametrize(("paused", "facts"), [(False, PAUSING), (True, FACTS)])

@@ -24,9 +24,9 @@ PURE = [
     "doctor/diagnosis.py", "doctor/host.py", "doctor/machine.py",
     "doctor/macros.py", "doctor/findings.py", "doctor/gcode_macros.py",
     "doctor/klipper_config.py", "doctor/redact.py", "faces/endpoints.py",
-    "offline/standalone.py", "saving/interruption.py", "saving/machine_state.py",
-    "saving/pacing.py", "store/checks.py", "store/journal_format.py",
-    "store/payloads.py",
+    "offline/standalone.py", "saving/due.py", "saving/interruption.py",
+    "saving/machine_state.py", "saving/pacing.py", "store/checks.py",
+    "store/journal_format.py", "store/payloads.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.
@@ -106,13 +106,14 @@ GLUE = {
 SHELLS = {
     "files.py", "journal.py", "readers.py", "sequence.py", "asking/attempts.py",
     "asking/attendant.py", "asking/auto_resume.py", "asking/bed_holder.py",
-    "asking/offer.py", "calibration/calibration_file.py", "doctor/bundle.py",
-    "doctor/checkup.py", "doctor/checkup_host.py", "doctor/command.py",
-    "faces/layer_view.py", "offline/cli.py", "offline/offline.py",
-    "resuming/elsewhere.py", "resuming/preparing.py", "resuming/read_once.py",
-    "resuming/recovery.py", "saving/keeper.py", "saving/kept.py", "saving/lineage.py",
-    "saving/outages.py", "saving/stopped.py", "saving/tracker.py", "saving/trouble.py",
-    "saving/witness.py", "store/journal_file.py", "store/journal_place.py",
+    "asking/bed_watch.py", "asking/offer.py", "calibration/calibration_file.py",
+    "doctor/bundle.py", "doctor/checkup.py", "doctor/checkup_host.py",
+    "doctor/command.py", "faces/layer_view.py", "offline/cli.py", "offline/offline.py",
+    "resuming/elsewhere.py", "resuming/machine_facts.py", "resuming/preparing.py",
+    "resuming/read_once.py", "resuming/recovery.py", "saving/keeper.py",
+    "saving/kept.py", "saving/lineage.py", "saving/outages.py", "saving/stopped.py",
+    "saving/tracker.py", "saving/trouble.py", "saving/witness.py",
+    "store/journal_file.py", "store/journal_place.py",
 }  # fmt: skip
 
 

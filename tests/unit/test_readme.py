@@ -3,6 +3,8 @@
 """What the README documents is what there is, no more and no less."""
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from moonraker_components.power_loss_recovery.faces.endpoints import ENDPOINTS, Endpoint
@@ -60,3 +62,14 @@ def test_each_option_says_its_default() -> None:
     for block in options.replace("\n#   ", " ").split("\n"):
         if block.startswith("#") and "  " in block:
             assert "The default" in block, block
+
+
+def test_what_it_links_to_is_there() -> None:
+    text = documented.README.read_text()
+    targets = re.findall(r"\]\((?!https?:)([^)]+)\)", text)
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    anchors = {"#" + re.sub(r"[^\w -]", "", h).lower().replace(" ", "-")
+               for h in headings}  # fmt: skip
+    assert "docs/demo.png" in targets and "#tools" in targets
+    for target in targets:
+        assert target in anchors or (documented.REPO / target).is_file(), target

@@ -114,6 +114,23 @@ def test_what_may_be_unknown_is_still_checked(key: str, bad: Any) -> None:
 
 
 @pytest.mark.parametrize("bad", [
+    5, "here", [1], [[1, 2, 3]], [[1, 2, 3, float("nan")]], [[1, 2, 3, None]],
+    [[1, 2, 3, 4]] * 101,
+])  # fmt: skip
+def test_strips_that_are_none_are_refused(bad: Any) -> None:
+    with pytest.raises(RecordError):
+        Record.from_dict({**asdict(record()), "purged": bad})
+
+
+def test_a_record_without_strips_is_an_older_one() -> None:
+    raw = asdict(record())
+    del raw["purged"]
+    assert Record.from_dict(raw).purged == ()
+    job, mark = to_payloads(JOB, record(purged=((6.0, 6.0, 66.0, 6.0),)))
+    assert from_payloads(job, mark)[1].purged == ((6.0, 6.0, 66.0, 6.0),)
+
+
+@pytest.mark.parametrize("bad", [
     [1], {"stepper_z": 5}, {"a\nb": [0, 64]}, {"stepper_z": [64, 64]},
     {"stepper_z": [0.5, 64]}, {"stepper_z": [0, 0]},
 ])  # fmt: skip

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from moonraker_components.power_loss_recovery.record import (
     from_payloads,
     to_payloads,
 )
-from moonraker_components.power_loss_recovery.resuming import recovery
+from moonraker_components.power_loss_recovery.resuming import machine_facts, recovery
 from moonraker_components.power_loss_recovery.saving.lineage import Pending
 from moonraker_components.power_loss_recovery.store.payloads import RecordError
 from tests.unit.fake_klippy import SETTINGS, FakeKlippy
@@ -227,12 +228,74 @@ def test_it_survives_the_journal() -> None:
     assert tools.selected(none) is None
 
 
+@pytest.mark.parametrize("name", tools.MMUS)
+def test_an_mmu_is_named_because_its_filament_is_not_checked(name: str) -> None:
+    made = replace(FACTS, objects=OBJECTS | {name})
+    outlined = plan.outline(record(), JOB, made).warnings
+    assert sum(f"[{name}] found: which filament" in w for w in outlined) == 1
+    coloured = b"T3\n" + GCODE
+    at = coloured.index(LINE)
+    rec = record(file_position=at)
+    found = plan.make(rec, JOB, head(coloured, at), LINE, made).warnings
+    assert any(f"[{name}] found" in w for w in found)
+    assert any("is that of T3" in w for w in found)
+    without = plan.make(rec, JOB, head(coloured, at), LINE, FACTS).warnings
+    assert not any("filament" in w for w in without)
+
+
+class OtherKind:
+    """A changer with other names than klipper-toolchanger's: all in one status, as an
+    MMU of Happy Hare has it, {tool, gate, filament}."""
+
+    name = "mmu"
+
+    def objects(self, names: Collection[str]) -> list[str]:
+        return [self.name]
+
+    def read(self, status: Mapping[str, Any]) -> tools.Changer:
+        told = status[self.name]
+        made = tuple(tools.Tool(n, f"T{n}") for n in range(told["num_gates"]))
+        loaded = told["filament"] == "Loaded" and told["tool"] >= 0
+        mounted = made[told["tool"]] if loaded else None
+        return tools.Changer(self, made, True, mounted)
+
+    def initialize(self, tool: tools.Tool) -> str:
+        return f"MMU_RECOVER TOOL={tool.number} LOADED=1"
+
+    def select(self, tool: tools.Tool) -> str:
+        return f"T{tool.number}"
+
+
+def other(tool: int, filament: str = "Loaded") -> dict[str, Any]:
+    return {"mmu": {"num_gates": 4, "tool": tool, "gate": tool, "filament": filament}}
+
+
+@pytest.mark.asyncio
+async def test_another_kind_needs_nothing_but_its_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tools, "KINDS", (*tools.KINDS, OtherKind()))
+    rec = record(state=state(tool={"changer": {"number": 1, "name": "T1"}}))
+    klippy = FakeKlippy()
+    klippy.status |= other(1)
+    same = (await recovery.facts(klippy.api, "extruder")).changer
+    assert same is not None and tools.read(other(1)) == same
+    assert script(make(rec, same), "tool").startswith("MMU_RECOVER TOOL=1 LOADED=1\n")
+    changing = tools.expecting(tools.read(other(2)), rec.state, b"T2\n")
+    lines = script(make(rec, changing), "tool").split("\n")
+    assert lines[0] == "MMU_RECOVER TOOL=2 LOADED=1" and lines[4] == "T1"
+    for seen in (other(3), other(2, "Unknown"), other(-1)):
+        found = tools.expecting(tools.read(seen), rec.state, b"T2\n")
+        with pytest.raises(Refusal, match=r"Mount T1 \[T1\] by hand"):
+            make(rec, found)
+
+
 @pytest.mark.asyncio
 async def test_the_changer_is_asked_for_with_all_its_tools() -> None:
     klippy = FakeKlippy()
-    assert (await recovery.facts(klippy.api, "extruder")).changer is None
+    assert (await machine_facts.facts(klippy.api, "extruder")).changer is None
     klippy.status |= status("tool T2")
-    found = (await recovery.facts(klippy.api, "extruder")).changer
+    found = (await machine_facts.facts(klippy.api, "extruder")).changer
     assert found == tools.read(status("tool T2"))
     assert found is not None and found.mounted is not None
     assert [t.number for t in found.tools] == [0, 1, 2] and found.mounted.number == 2

@@ -24,7 +24,9 @@ Speaks JSON lines on stdin and stdout.  Requests, each answered by one line:
     {"do": "noise", "sigma": MM}     repeatability of all healthy switches
     {"do": "disconnect", "motor": M} a motor that no longer turns
     {"do": "connect", "motor": M}    and one that turns again
-    {"do": "state"}                  where everything is
+    {"do": "state"}                  where everything is, and for how long at most this
+                                     process did not listen since it last told: no
+                                     real board does that, so a figure is spoilt by it
     {"do": "at", "since_on": [S...]} where the nozzle was, seconds after power-on: the
                                      first board's print times
     {"do": "range", "since": S}      lowest and highest place of each Z motor
@@ -71,6 +73,8 @@ class Machine:
         self.sessions: list[list[int]] = []
         self._thermal_at = world_clock()
         self._input = b""
+        self._looked_at = world_clock()
+        self._longest = 0  # ticks between two looks since the state was told
         self._armed: dict | None = None
         self._armed_at = 0
 
@@ -223,7 +227,12 @@ class Machine:
             "temps": {n: h.temperature for n, h in self.world.heaters.items()},
             "fan": self._fan(now),
             "shutdown": self.firmware.shutdown_reason if self.firmware else None,
+            "unheard_s": self._take_longest() / CLOCK_FREQ,
         }
+
+    def _take_longest(self) -> int:
+        longest, self._longest = self._longest, 0
+        return longest
 
     def do_at(self, since_on: list[float]) -> dict:
         begin = self.sessions[-1][0]
@@ -306,6 +315,8 @@ class Machine:
                 watched, [], [], TICK if self.controllers else IDLE_TICK
             )
             now = world_clock()
+            self._longest = max(self._longest, now - self._looked_at)
+            self._looked_at = now
             if any(controller.fd in ready for controller in self.controllers):
                 self._listen()
             for controller in self.controllers:

@@ -154,10 +154,10 @@ class Watch:
     def stop(
         self, job: Job, name: str, after_s: float,
         stop: Callable[[VirtualPrinter], object],
-    ) -> tuple[dict[str, Any], float]:  # fmt: skip
+    ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
         """Print, shut klippy down so long after the first motion, and bring it back.
 
-        Returns the mark of the stop, and the X where the motors stand.
+        Returns the mark of the stop, and the machine's state then.
         """
         self.start(job, name)
         self.until("it moves", lambda: self.x() > START_X + 0.5)
@@ -168,14 +168,14 @@ class Watch:
             return bool(self.status["power_loss_recovery"]["stopped"])
 
         self.until("the stop is known", is_known)
-        x = self.printer.machine("state")["nozzle"][0]
+        state = self.printer.machine("state")
         mark = self.status["power_loss_recovery"]["stopped"]
         self.klippy.send("gcode/firmware_restart")
         self.klippy.close()
         time.sleep(1.0)
         self.klippy = Klippy(self.printer)
         self._place()
-        return mark, x
+        return mark, state
 
     def until(self, what: str, condition: Callable[[], bool]) -> None:
         """Take samples meanwhile."""

@@ -191,6 +191,31 @@ def judge(undisturbed: Undisturbed, outcome: Outcome) -> oracle.Verdict:
     )
 
 
+def judge_printed(undisturbed: Undisturbed, printer: VirtualPrinter) -> oracle.Verdict:
+    """The same for all that this printer has laid, whoever interrupted it."""
+    sessions, _ = printer.sessions()
+    return oracle.compare(undisturbed.sessions, sessions, undisturbed.geometry)
+
+
+def interrupt(printer: VirtualPrinter, part: Path, after: float) -> None:
+    """A new printer's first print, cut that long after its first plastic: returns
+    with the printer booted and the offer open.  As run_interrupted, without a yes."""
+    printer.power_on()
+    calibrate(printer)
+    printer.print_file(part)
+    cut_and_boot(printer, after)
+
+
+def cut_and_boot(printer: VirtualPrinter, after: float) -> float:
+    """Cut the power that long after the next plastic; returns the instant of the cut,
+    in the trace's seconds, with the printer booted and the offer open."""
+    printer.arm_cut(after)
+    at = wait_cut(printer, after)
+    printer.power_on()
+    wait_offer(printer)
+    return at
+
+
 def wait_offer(printer: VirtualPrinter) -> float:
     """Seconds until the prompt is on the console of a ready printer."""
     started = time.monotonic()
@@ -242,7 +267,8 @@ def finish(printer: VirtualPrinter, say: Say = quiet) -> None:
             break
         if state not in ("printing", "standby"):
             message = status["print_stats"].get("message", "")
-            raise PrinterError(f"the print ended: {state} {message}".strip())
+            why = printer.why_not_ready()
+            raise PrinterError(f"the print ended: {state} {message} {why}".strip())
         sd = status["virtual_sdcard"]
         if sd["file_position"] != position:
             moved, position = time.monotonic(), sd["file_position"]

@@ -287,7 +287,18 @@ class VirtualPrinter:
         return self.http("POST", path, params)
 
     def gcode(self, script: str, timeout: float = 120.0) -> Any:
-        return self.http("POST", "/printer/gcode/script", {"script": script}, timeout)
+        try:
+            return self.http(
+                "POST", "/printer/gcode/script", {"script": script}, timeout
+            )
+        except PrinterError as e:
+            why = self.why_not_ready() if "shutdown" in str(e) else ""
+            raise PrinterError(f"{e} {why}".strip()) from e
+
+    def why_not_ready(self) -> str:
+        """What klippy says of itself where it has stopped; else nothing."""
+        info = self.get("/printer/info")
+        return "" if info["state"] == "ready" else info["state_message"]
 
     def objects(self, *names: str) -> dict[str, Any]:
         return self.http(

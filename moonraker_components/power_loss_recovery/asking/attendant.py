@@ -12,14 +12,16 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import answers, files, reading
+from .. import answers, files, reading, tools
 from ..gcode.errors import GcodeError
+from ..planning.cooling import Outage
 from ..prompts import plain, summary
 from ..saving.lineage import Pending, Printing
 from . import dialogs, doubts
 from .attempts import Attempts
 from .auto_resume import AutoResume
 from .bed_holder import BedHolder
+from .bed_watch import BedWatch
 from .doubts import Scene
 from .offer import Offer
 
@@ -39,9 +41,11 @@ class Attendant:
         self.offer = Offer(component.server, self._later)
         self.auto = AutoResume(self)
         self.bed = BedHolder(self)
+        self.bed_watch = BedWatch(component)
         self.ready = False
         self.mesh_profiles: frozenset[str] = frozenset()
         self.can_cancel = False
+        self.mmus: tuple[str, ...] = ()
         self.attempts = Attempts(component)
         self._complete: bytes | None = None  # a print without missing plastic
         self._asked: bytes | None = None
@@ -56,11 +60,13 @@ class Attendant:
         self.ready = True
         self.mesh_profiles = frozenset(status.get("bed_mesh", {}).get("profiles") or ())
         self.can_cancel = "pause_resume" in settings
+        self.mmus = tuple(tools.mmus(settings))
         self.bed.maximum = float(settings.get("heater_bed", {}).get("max_temp", 0.0))
         self.look()
 
     def klippy_gone(self) -> None:
         self.ready, self._asked = False, None
+        self.bed_watch.klippy_gone()
         self._stop()
 
     def look(self) -> None:
@@ -120,18 +126,24 @@ class Attendant:
     # Asking
 
     def scene(self, pending: Pending) -> Scene:
-        tracker, record = self.tracker, pending.record
-        off = time.time() - record.saved_at
+        tracker, outage = self.tracker, self.bed_watch.look(pending, time.time())
         return Scene(
             interruption=self.witness.of(pending),
-            off=off if off >= 0 else None,
-            bed=reading.temperature(tracker.status_of("heater_bed")),
+            off=outage.off,
+            bed=outage.bed,
             measures_z=reading.measures_z(tracker.extra, tracker.settings),
             mesh_profiles=self.mesh_profiles,
             aside=pending.aside,
             attempts=self.attempts.before(pending),
             complete=pending.job_id == self._complete,
+            seen=outage.seen,
+            material=outage.material,
+            mmus=self.mmus,
         )
+
+    async def outage(self, pending: Pending) -> Outage:
+        await self.bed_watch.read_material(pending)
+        return self.bed_watch.look(pending, time.time())
 
     def _ask(self, pending: Pending) -> None:
         self.show(pending)
@@ -155,13 +167,17 @@ class Attendant:
             await asyncio.sleep(SENSOR_PERIOD)
 
     async def _look_closer(self, pending: Pending) -> None:
-        """At what takes a moment: the end of the file, and the bed's sensor."""
-        shown = self._bed_is_read(), self._complete
+        """At what takes a moment: both ends of the file, and the bed's sensor."""
+        shown = self._said(pending)
         if await self.is_complete(pending):
             self._complete = pending.job_id
+        await self.bed_watch.read_material(pending)
         await self.bed_read()
-        if shown != (True, self._complete):
+        if shown != self._said(pending):
             self._show_again(pending)
+
+    def _said(self, pending: Pending) -> list[str]:
+        return doubts.warnings(pending.record, self.scene(pending))
 
     async def is_complete(self, pending: Pending) -> bool:
         """Whether nothing of the part is missing, as far as the file can be read."""

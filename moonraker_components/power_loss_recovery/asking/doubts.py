@@ -5,20 +5,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import tools
+from ..planning import cooling
 from ..planning.restore import has_mesh
-from ..prompts import span
 from ..record import Record
 from ..saving.interruption import Interruption
-
-COLD = 10.0  # degrees C below its target: more than a bed swings by itself
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The machine as it is found.  off: seconds since the record was saved, None if
-    the clock makes no sense.  bed: its temperature now, None if there is none.
+    """The machine as it is found.  off, bed, seen, material: as in cooling.Outage.
     attempts: as the record's, before this boot.  mesh_profiles: those that klippy has.
-    complete: all plastic of the file is laid.
+    complete: all plastic of the file is laid.  mmus: names of those that are there.
     """
 
     interruption: Interruption
@@ -29,6 +27,13 @@ class Scene:
     aside: bool
     attempts: int
     complete: bool = False
+    seen: cooling.Seen | None = None
+    material: str | None = None
+    mmus: tuple[str, ...] = ()
+
+    @property
+    def outage(self) -> cooling.Outage:
+        return cooling.Outage(self.off, self.bed, self.seen, self.material)
 
 
 def warnings(record: Record, scene: Scene) -> list[str]:
@@ -50,15 +55,10 @@ def warnings(record: Record, scene: Scene) -> list[str]:
         )
     if record.paused:
         found.append("It was paused, and will be paused again: then press Resume.")
-    target = record.bed_target
-    if target > 0 and scene.bed is not None and scene.bed < target - COLD:
-        since = f" for {span(scene.off)}" if scene.off is not None else ""
-        found.append(
-            f"The bed has cooled from {target:.0f} to {scene.bed:.0f} °C, it was"
-            f" without heat{since}: the part may have let go."
-        )
+    found += cooling.warnings(record, scene.outage)
     if not scene.measures_z:
         found.append("Z is taken from the record, not measured.")
+    found += tools.mmu_warnings(scene.mmus)
     profile = record.state["mesh"].get("profile")
     if profile and profile not in scene.mesh_profiles and not has_mesh(record):
         found.append(f"The bed mesh {profile!r} was never stored and is lost.")

@@ -34,10 +34,12 @@ def extruder_number(name: str) -> int | None:
 
 @dataclass
 class Ambient:
-    """heaters: targets in degrees C by Klipper's names.  fans: 0..1."""
+    """heaters: targets in degrees C by Klipper's names.  fans: 0..1.
+    flow_before_tool: no M221 came since another tool was chosen."""
 
     tool: int | None = None
     firmware_retracted: bool = False
+    flow_before_tool: bool = False
     heaters: dict[str, float] = field(default_factory=dict)
     fans: dict[str, float] = field(default_factory=dict)
     layers: Layers = field(default_factory=Layers)
@@ -62,12 +64,22 @@ class Ambient:
         elif name.startswith("M486"):
             self._m486_object(line)
         elif name.startswith("T") and name[1:].isdecimal() and len(name) < 8:
-            self.tool = self._extruder = int(name[1:])
+            self.tool = int(name[1:])
+            self.flow_before_tool |= self.tool != self._extruder
+            self._extruder = self.tool
+            self.replay.drop("extruder")
         elif name in NAMES:
             self.replay.put(parse(line))
 
     def settings(self) -> tuple[Setting, ...]:
         return (*self._m486.values(), *self.replay.settings())
+
+    def saved_factors(self) -> dict[str, tuple[Setting, ...]]:
+        """M220 and M221 as they were at each SAVE_GCODE_STATE."""
+        return {
+            name: tuple(s for group in groups.values() for s in group.values())
+            for name, groups in self._factors.items()
+        }
 
     def _heater(self, command: Command) -> None:
         if command.name in ("M140", "M190"):
@@ -108,9 +120,20 @@ class Ambient:
         number = extruder_number(command.params.get("EXTRUDER", ""))
         if number != self._extruder:
             # Klipper: gcode_move.py, _handle_activate_extruder
-            self.replay.drop("flow")
+            self._drop_flow()
         if number is not None:
             self._extruder = number
+        self.replay.put(command)
+
+    def _drop_flow(self) -> None:
+        self.replay.drop("flow")
+        self.flow_before_tool = False
+
+    def _advance(self, command: Command) -> None:
+        self.replay.put(command, self._extruder)
+
+    def _flow(self, command: Command) -> None:
+        self.flow_before_tool = False
         self.replay.put(command)
 
     def _mesh_lost(self, command: Command) -> None:
@@ -125,6 +148,7 @@ class Ambient:
 
     def _restore_factors(self, command: Command) -> None:
         saved = self._factors.get(command.params.get("NAME", "default"), {})
+        self.flow_before_tool = self.flow_before_tool and not saved
         for group, entries in saved.items():
             self.replay.restore(group, entries)
 
@@ -190,10 +214,12 @@ _HANDLERS: dict[str, Callable[[Ambient, Command], None]] = {
     "M141": Ambient._heater,
     "M190": Ambient._heater,
     "M191": Ambient._heater,
+    "M221": Ambient._flow,
     "RESTORE_GCODE_STATE": Ambient._restore_factors,
     "SAVE_GCODE_STATE": Ambient._save_factors,
     "SET_FAN_SPEED": Ambient._named_fan,
     "SET_HEATER_TEMPERATURE": Ambient._named_heater,
+    "SET_PRESSURE_ADVANCE": Ambient._advance,
     "SET_PRINT_STATS_INFO": Ambient._print_stats,
     "TURN_OFF_HEATERS": Ambient._heaters_off,
 }

@@ -35,15 +35,17 @@ def next_extrusion(data: Data, head: Head) -> int | None:
         position=[math.nan if v is None else v for v in head.position],
         retracted=head.retracted,
         printing=True,
+        saved=dict(head.saved),
     )
     return first_plastic(data, head.end, motion)
 
 
 def first_plastic(data: Data, begin: int, motion: Motion) -> int | None:
-    """The same from `begin` on, where things stand as `motion` says."""
+    """The same from `begin` on, where things stand as `motion` says; or of a piece of
+    the file in which nobody can tell."""
     layers = Layers()
     for start, piece in windows(data, begin, len(data), STEP):
         first, _ = run(piece, start, motion, layers)
-        if first is not None:
-            return first
+        if first is not None or motion.lost:
+            return start if first is None else first
     return None

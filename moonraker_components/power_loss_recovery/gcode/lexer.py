@@ -72,12 +72,15 @@ class Command:
     def text(self) -> bytes:
         """The line as it can be run again elsewhere: without its number, and, for
         a command of letters and numbers, without comment and checksum."""
-        line = _LINE_NUMBER.sub(b"", self.raw.strip())
+        line, numbered = _LINE_NUMBER.subn(b"", self.raw.strip())
         # A quoted value may have a ";" or "*" in it.
         if len(self.name) > 1 and self.name[1].isdigit():
             line = line.partition(b";")[0].strip()
             if self.name not in ("M117", "M118"):
                 line = _CHECKSUM.sub(b"", line).strip()
+        elif numbered:
+            # Without the number, klippy would take it for a parameter.
+            line = _CHECKSUM.sub(b"", line).strip()
         return line
 
 

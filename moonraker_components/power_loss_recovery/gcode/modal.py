@@ -40,14 +40,15 @@ class Point4(NamedTuple):
 
 @dataclass(frozen=True)
 class Saved:
-    """What SAVE_GCODE_STATE keeps, in the file's terms."""
+    """What SAVE_GCODE_STATE keeps, in the file's terms; None for what it leaves
+    open."""
 
     absolute_coordinates: bool
     absolute_extrude: bool
-    position: list[float]
-    frame: list[float]
-    offset: list[float]
-    feedrate: float
+    position: tuple[float | None, ...]
+    frame: tuple[float | None, ...]
+    offset: tuple[float, ...]
+    feedrate: float | None
 
 
 @dataclass
@@ -58,7 +59,8 @@ class Motion:
     extents of the plastic on x, y, z in the current frame.  retracted: how far
     the filament is behind its furthest point, for the current tool; no_less_than:
     what to take for a tool of which nothing is known; unsure: `retracted` goes
-    back to that guess.  last_z: of the newest extrusion.
+    back to that guess.  saved: by SAVE_GCODE_STATE.  lost: a state was restored
+    that is not in it, so that even the modes are a guess.
     """
 
     absolute_coordinates: bool = True
@@ -80,7 +82,8 @@ class Motion:
     offset_stated: list[bool] = field(default_factory=lambda: [False] * 4)
     _tool: int | None = None
     _tool_retracted: dict[int, tuple[float, bool]] = field(default_factory=dict)
-    _saved: dict[str, Saved] = field(default_factory=dict)
+    saved: dict[str, Saved] = field(default_factory=dict)
+    lost: bool = False
 
     def command(self, line: bytes) -> Words | None:
         """Apply one line.  A move is not applied but returned as words.
@@ -122,7 +125,7 @@ class Motion:
             offset=list(self.offset),
             offset_stated=list(self.offset_stated),
             _tool_retracted=dict(self._tool_retracted),
-            _saved=dict(self._saved),
+            saved=dict(self.saved),
         )
 
     def forget_tools(self, no_less_than: float) -> None:
@@ -138,8 +141,9 @@ class Motion:
         self.frame[axis] = value
 
     def _select_tool(self, number: int) -> None:
-        if self._tool is not None and len(self._tool_retracted) < MAX_ENTRIES:
-            self._tool_retracted[self._tool] = self.retracted, self.unsure
+        if len(self._tool_retracted) < MAX_ENTRIES:
+            # klippy begins with the first.
+            self._tool_retracted[self._tool or 0] = self.retracted, self.unsure
             self.missed = self.missed or self.unsure
             guess = self.no_less_than, self.no_less_than > 0.0
             self.retracted, self.unsure = self._tool_retracted.get(number, guess)
@@ -149,8 +153,6 @@ class Motion:
         number = extruder_number(command.params.get("EXTRUDER", ""))
         if number is None or number == (self._tool or 0):
             return
-        if self._tool is None:
-            self._tool = 0
         self._select_tool(number)
         # Klipper: gcode_move.py, _handle_activate_extruder
         self.position[3] = 0.0
@@ -203,35 +205,36 @@ class Motion:
             self.offset[axis] = value
 
     def _save_state(self, command: Command) -> None:
-        if len(self._saved) >= MAX_ENTRIES:
+        if len(self.saved) >= MAX_ENTRIES:
             raise LexError(f"more than {MAX_ENTRIES} saved states", command.raw)
-        self._saved[command.params.get("NAME", "default")] = Saved(
+        self.saved[command.params.get("NAME", "default")] = Saved(
             self.absolute_coordinates,
             self.absolute_extrude,
-            list(self.position),
-            list(self.frame),
-            list(self.offset),
-            self.feedrate,
+            tuple(map(known, self.position)),
+            tuple(map(known, self.frame)),
+            tuple(self.offset),
+            known(self.feedrate),
         )
 
     def _restore_state(self, command: Command) -> None:
-        saved = self._saved.get(command.params.get("NAME", "default"))
+        saved = self.saved.get(command.params.get("NAME", "default"))
         if saved is None:
             # Saved by a macro, which the file does not show.
-            self.position = [math.nan] * 4
+            self.position, self.lost = [math.nan] * 4, True
             return
         self.absolute_coordinates = saved.absolute_coordinates
         self.absolute_extrude = saved.absolute_extrude
-        self.feedrate = saved.feedrate
+        self.feedrate = _number(saved.feedrate)
         for axis in range(3):
-            shift = saved.frame[axis] - self.frame[axis]
+            frame = _number(saved.frame[axis])
+            shift = frame - self.frame[axis]
             shift += saved.offset[axis] - self.offset[axis]
-            self._set_frame(axis, saved.frame[axis])
+            self._set_frame(axis, frame)
             self.position[axis] -= shift
         self.offset = list(saved.offset)
-        self.position[3] = saved.position[3]
+        self.position[3] = _number(saved.position[3])
         if command.number("MOVE", 0.0):
-            self.position = list(saved.position)
+            self.position = list(map(_number, saved.position))
 
     def _arc(self, command: Command) -> Words:
         # Klipper: gcode_arcs.py
@@ -257,6 +260,14 @@ class Motion:
                 self.high[axis] = max(self.high[axis], self.position[axis] + reach)
         # A full circle names no end point, and is motion all the same.
         return x or repr(end[0]), y or repr(end[1]), z, e, f
+
+
+def known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 Point = tuple[float, float]

@@ -18,10 +18,14 @@ MAX_ENTRIES = 4096
 
 
 class Setting(NamedTuple):
-    """A command as the file has it, without comment, number and checksum."""
+    """A command as the file has it, without comment, number and checksum.
+
+    tool: the one that it is for, where that is the one in use and matters.
+    """
 
     name: str
     line: bytes
+    tool: int | None = None
 
 
 class _Rule(NamedTuple):
@@ -81,8 +85,8 @@ class Replay:
         self._groups: dict[str, dict[Key, Setting]] = {}
         self._count = 0
 
-    def put(self, command: Command) -> None:
-        """Note a command; one that sets nothing lasting is ignored.
+    def put(self, command: Command, tool: int | None = None) -> None:
+        """Note a command; one that sets nothing lasting is ignored.  tool: in use.
 
         Raises LexError when the file sets more than a print can.
         """
@@ -100,13 +104,17 @@ class Replay:
             self._count -= len(entries)
             entries.clear()
         chosen = tuple(command.params.get(name) for name in rule.selectors)
+        if tool is not None and chosen[0] is None:
+            chosen = (str(tool),)
+        else:
+            tool = None
         stated = frozenset(command.params) - _NO_VALUES - set(rule.selectors)
         key = (command.name, chosen, stated)
         if entries.pop(key, None) is None:
             self._count += 1
         if self._count > MAX_ENTRIES:
             raise LexError(f"more than {MAX_ENTRIES} settings", command.raw)
-        entries[key] = Setting(command.name, command.text())
+        entries[key] = Setting(command.name, command.text(), tool)
 
     def drop(self, group: str) -> None:
         """What the group held is no longer so, and nothing known took its place."""

@@ -6,12 +6,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .errors import GcodeError, ScanError
 from .extent import Extent, extent
 from .markers import Markers, header_end, setup_lines
-from .modal import Motion, Point4
+from .modal import Motion, Point4, Saved, known
 from .replay import Setting
 from .skim import State, read, skim
 from .text import Data, check, check_rest
@@ -54,6 +54,8 @@ class Head:
     layer: counted from 1.  layer_z: its Z, as stated or else as printed.
     g92: what G92 has added to x, y, z; None when it was set at an unknown place.
     settings: the commands that set anything else and still count, to be run again.
+    saved: by SAVE_GCODE_STATE; saved_factors: M220 and M221 as they were then.
+    flow_before_tool: no M221 came since another tool was chosen by T.
     footprint: None if scan() was not to measure it: that takes longer than all the
         rest.  printed_box and top_z are its parts.
     first_extrusion, last_extrusion: offsets of lines.
@@ -83,6 +85,9 @@ class Head:
     settings: tuple[Setting, ...] = ()
     g92: tuple[float | None, ...] = (0.0, 0.0, 0.0)
     footprint: Footprint | None = None
+    saved: Mapping[str, Saved] = field(default_factory=dict)
+    saved_factors: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    flow_before_tool: bool = False
 
     @property
     def printed_box(self) -> tuple[float, float, float, float] | None:
@@ -142,7 +147,7 @@ def footprint_exactly(data: Data, end: int) -> Footprint:
 
 def _footprint(low: list[float], high: list[float]) -> Footprint:
     box = (low[0], low[1], high[0], high[1])
-    return Footprint(box if all(map(math.isfinite, box)) else None, _known(high[2]))
+    return Footprint(box if all(map(math.isfinite, box)) else None, known(high[2]))
 
 
 def _head(data: Data, end: int, state: State) -> Head:
@@ -155,8 +160,8 @@ def _head(data: Data, end: int, state: State) -> Head:
         absolute_extrude=motion.absolute_extrude,
         coordinates_stated=motion.coordinates_stated,
         extrude_stated=motion.extrude_stated,
-        position=Point4(*map(_known, motion.position)),
-        feedrate=_known(motion.feedrate),
+        position=Point4(*map(known, motion.position)),
+        feedrate=known(motion.feedrate),
         retracted=motion.retracted,
         firmware_retracted=ambient.firmware_retracted
         and not _laid_since_g10(data, end, state.last),
@@ -164,7 +169,7 @@ def _head(data: Data, end: int, state: State) -> Head:
         heaters=dict(ambient.heaters),
         fans=dict(ambient.fans),
         layer=layers.number,
-        layer_z=_known(layers.height()),
+        layer_z=known(layers.height()),
         total_layers=layers.total,
         object_definitions=tuple(ambient.object_definitions),
         current_object=ambient.current_object,
@@ -172,18 +177,24 @@ def _head(data: Data, end: int, state: State) -> Head:
         last_extrusion=state.last,
         markers=state.markers,
         settings=(*_offset(motion), *ambient.settings()),
-        g92=tuple(map(_known, motion.frame)),
+        g92=tuple(map(known, motion.frame)),
+        saved={name: _to_restore(saved) for name, saved in motion.saved.items()},
+        saved_factors=ambient.saved_factors(),
+        flow_before_tool=ambient.flow_before_tool,
     )
+
+
+def _to_restore(saved: Saved) -> Saved:
+    """Nothing reads E where it is relative, and skim() does not add it up."""
+    if saved.absolute_extrude:
+        return saved
+    return replace(saved, position=(*saved.position[:3], None))
 
 
 def _laid_since_g10(data: Data, end: int, last: int | None) -> bool:
     """For another firmware, G10 sets a tool up: no G11 ever follows.  What is printed
     then has pushed the filament forward all the same."""
     return last is not None and _G10.search(data, last, end) is None
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _offset(motion: Motion) -> list[Setting]:

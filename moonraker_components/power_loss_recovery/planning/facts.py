@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .. import tools
-from . import purge, rotor
+from ..record import Record
+from . import cooling, purge, rotor
 
 # Kinematics on which Z alone can be lifted before X and Y are known.
 KINEMATICS = (
@@ -24,6 +25,8 @@ class Facts:
     or a klippy that was not restarted).  hotend: its temperature now.  fan_power:
     max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
     the owner's G-code that are set.  changer: None if the machine changes no tools.
+    outage: None if there was none.  begun: whether the file has laid plastic before
+    the saved place, as far as that had to be known.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -41,6 +44,12 @@ class Facts:
     z_strategy: str = "auto"
     hooks: frozenset[str] = frozenset()
     changer: tools.Changer | None = None
+    outage: cooling.Outage | None = None
+    begun: bool = False
+
+    def cold(self, record: Record) -> bool:
+        """Whether klippy lets no filament be moved at what the nozzle had."""
+        return record.hotend_target < max(self.min_extrude_temp, 1.0)
 
     @property
     def measures_z(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import tools
 from ..record import Job, Record
-from . import rotor
+from . import carriages, cooling, rotor
 from .facts import Facts
 
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
@@ -18,7 +18,9 @@ APART = (
 
 def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
     reasons = []
-    if record.hotend_target < facts.min_extrude_temp or not record.prints:
+    # A nozzle of several may still be cold when it is chosen.
+    preparing = facts.cold(record) and not (facts.begun or record.from_file)
+    if preparing or not record.homed:
         reasons.append(
             "The print was still being prepared (homing, heating): nothing was"
             " printed yet. Start it again from the beginning."
@@ -48,14 +50,15 @@ def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
                 f" {high:.2f}: was the configuration changed?"
             )
     reasons += tools.refusals(record.state, facts.changer)
-    if record.extruder != "extruder" and "dual_carriage" in facts.objects:
-        reasons.append("Resuming on the second carriage is not possible yet.")
+    reasons += carriages.refusals(record, facts.objects)
     return reasons
 
 
 def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
     """Those that do not need the file; disagree.py has the others."""
     found = []
+    if facts.outage is not None:
+        found += cooling.warnings(record, facts.outage)
     if record.from_file:
         found.append(
             "Nothing was saved of this print: all is taken from the file. What was set"
@@ -71,6 +74,11 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             f"Z is taken from the record{_doubt(stands)}, not measured."
             " If the gantry or the bed has moved since, the nozzle will be at the wrong"
             " height."
+        )
+    if facts.cold(record):
+        found.append(
+            f"[{record.extruder}] was at {record.hotend_target:.0f} °C, too cold to"
+            " push filament: nothing is purged, and the file heats it as it goes on."
         )
     profile = record.state["mesh"].get("profile")
     if profile and profile not in facts.mesh_profiles:
@@ -89,12 +97,13 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             " Load the filament if that is why, then RESUME."
         )
     found += tools.warnings(record.state, facts.changer)
+    found += tools.mmu_warnings(tools.mmus(facts.objects))
     if record.extruder != "extruder" and facts.changer is None:
         found.append(
             f"The print was using [{record.extruder}]: that tool must be mounted now."
         )
-    for name, target in record.other_heaters:
-        if name not in facts.objects:
+    for name, target in (("heater_bed", record.bed_target), *record.other_heaters):
+        if target > 0 and name not in facts.objects:
             found.append(f"[{name}] was at {target:.0f} °C and is not there now.")
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from ..gcode.replay import Setting
 from ..gcode.rewriter import commented
 from ..record import Record
 from . import restore
@@ -57,7 +58,8 @@ def build(
     mesh_profiles: frozenset[str] = frozenset(),
     fan_power: Mapping[str, float] | None = None,
     setup: Sequence[bytes] = (),
-    settings: Sequence[tuple[str, bytes]] = (),
+    settings: Sequence[Setting] = (),
+    cold: bool = False,
 ) -> list[bytes]:
     """Lines without line ends.
 
@@ -66,15 +68,16 @@ def build(
     definitions: the file's EXCLUDE_OBJECT_DEFINE lines.  objects: what klippy has,
     to leave out what this machine lacks; mesh_profiles likewise.  fan_power: the
     max_power of each fan, which klippy counts into the speed that it tells.
-    setup: lines of the file's start that run first.  settings: (command, line) of
-    what the file has set before and a record does not know.
+    setup: lines of the file's start that run first.  settings: what the file has set
+    before and a record does not know.  cold: no filament can be
+    moved, and none was on the way here.
     """
     lines = [b"; From here on it runs: what the rest of the file relies on."]
     excluding = "exclude_object" in objects
     lines += setup
     known = IN_RECORD if record.from_file else IN_RECORD | SAVED
     known |= restore.known_commands(record)
-    lines += [_from_file(*setting) for setting in settings if setting[0] not in known]
+    lines += [_from_file(s, objects) for s in settings if s.name not in known]
     lines += _lines(restore.first(record))
     lines += _lines(restore.mesh(record, objects, mesh_profiles))
     lines += _lines(restore.before_motion(record, objects))
@@ -85,11 +88,13 @@ def build(
         lines += _lines(_excluded(record))
     if record.paused and "pause_resume" in objects:
         lines.append(commented("PAUSE", "as it was; RESUME prints on from here"))
+    elif record.paused:
+        lines.append(commented("M25", "paused, as it was; M24 prints on from here"))
     fans = _fans(record, objects, fan_power or {})
-    lines += _lines(_approach(record, safe_z, objects, fans))
+    lines += _lines(_approach(record, safe_z, objects, fans, cold))
     if record.gcode.get("retracted") is not None:
         firmware_retracted = record.gcode["retracted"]
-    lines += _lines(_filament(record, firmware_retracted))
+    lines += _lines(() if cold else _filament(record, firmware_retracted))
     lines += _lines(_modal(record))
     current = record.state["objects"].get("current")
     if excluding and current:
@@ -103,9 +108,15 @@ def _lines(commands: Iterable[Command]) -> Iterator[bytes]:
     return (commented(*command) for command in commands)
 
 
-def _from_file(name: str, line: bytes) -> bytes:
+def _from_file(setting: Setting, objects: frozenset[str]) -> bytes:
     # M117 would show the comment; a name may hold any byte.
-    return line if name in ("M117", "M486") else line + b" ; from the file"
+    if setting.name in ("M117", "M486"):
+        return setting.line
+    line, extruder = setting.line, f"extruder{setting.tool or ''}"
+    if setting.tool is not None and "extruder1" in objects and extruder in objects:
+        # Another one is in use now.
+        line = line.partition(b";")[0].strip() + b" EXTRUDER=" + extruder.encode()
+    return line + b" ; from the file"
 
 
 def _source(record: Record) -> str:
@@ -179,6 +190,7 @@ def _approach(
     safe_z: float,
     objects: frozenset[str],
     fans: Iterator[Command],
+    cold: bool,
 ) -> Iterator[Command]:
     """G0, and Z alone: what reads a file's height from "G1 Z" must not find it."""
     gx, gy, gz = record.state["coordinates"]["g92"]
@@ -186,7 +198,8 @@ def _approach(
     x, y, z = start[0] + gx, start[1] + gy, start[2] + gz
     yield "G90", "absolute coordinates, for the way there"
     yield "M83", "relative filament, for the way there"
-    if "exclude_object" in objects and record.state["objects"].get("excluded"):
+    excluding = "exclude_object" in objects and not cold
+    if excluding and record.state["objects"].get("excluded"):
         for i in range(EXCLUSION_MOVES):
             yield (
                 f"G1 E{'-' if i % 2 == 0 else ''}0.01 F{RETRACT_SPEED}",
@@ -206,10 +219,15 @@ def _approach(
 
 def _filament(record: Record, firmware_retracted: bool) -> Iterator[Command]:
     forward = retraction(record)
-    if not firmware_retracted and record.retracted > RETRACT_NOISE:
+    flow = record.state["coordinates"]["extrude_factor"]
+    if record.retracted > RETRACT_NOISE:
         forward -= record.retracted
+        if firmware_retracted and not record.from_file:
+            # What G10 pulls back again is in it; the file does not count that.
+            length = record.rare.get("retraction", {}).get("retract_length")
+            forward += record.retracted if length is None else length * flow
     # M221 is in force again, and both are what the motor does.
-    forward /= record.state["coordinates"]["extrude_factor"]
+    forward /= flow
     if forward >= 0.00001:
         yield f"G1 E{forward:.9f} F{RETRACT_SPEED}", "filament forward again"
     if firmware_retracted:

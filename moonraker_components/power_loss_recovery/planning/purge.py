@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ..record import Record
 from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
@@ -13,11 +14,25 @@ from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
 Box = tuple[float, float, float, float]
 
 LENGTH = 60.0
+ROWS = 3  # along each edge
+ROW = 10.0  # from one to the next
+# Of another purge, which stands up where Z was not trusted.
+APART = 8.0
+BESIDE = 0.25  # of the bed's size, that a head may reach beyond it
 EDGE = 6.0  # from the end of travel
-CLEARANCE = 10.0  # from the part: room for a nozzle, a duct, a brim
+CLEARANCE = 10.0  # from the part: room for a nozzle, a brim
+# What comes down beside the part with the nozzle, as slicers assume it for objects
+# that are printed one after another: the nozzle stands out below ducts and fans by
+# so much; they reach so far around it; above them a beam goes along X, from side to
+# side, and as far in front or behind.
+NOZZLE = 3.0
+BEAM = 25.0
+HEAD = 50.0
 # Filament per mm of travel; 0.2 of 1.75 mm is 0.48 mm2, below Klipper's default
 # max_extrude_cross_section for a 0.4 mm nozzle.
 FLOW = 0.2
+# Of what klippy lets through at once (max_extrude_cross_section).
+CROSS_SECTION_SHARE = 0.8
 # Above the prime line that a start macro may have left there.
 HEIGHT = 1.2
 # With an untrusted Z the bed may be nearer than thought.
@@ -34,13 +49,39 @@ LONGEST = 45.0
 @dataclass(frozen=True)
 class Strip:
     """Purge from (x, y) to (end_x, end_y), mm.  `on_bed` is False where no strip
-    of bed is free: then the purge hangs in the air, above everything printed."""
+    of bed is free: then the purge hangs in the air, above everything printed, and
+    beside it where there is room."""
 
     x: float
     y: float
     end_x: float
     end_y: float
     on_bed: bool
+
+
+def flow(extruder: Mapping[str, Any]) -> float:
+    """Filament per mm of travel, mm: FLOW of 1.75 mm, or what is allowed.
+
+    extruder: its section in klippy's settings.
+    """
+    nozzle = float(extruder.get("nozzle_diameter", 0.4))
+    diameter = float(extruder.get("filament_diameter", 1.75))
+    allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
+    wanted = FLOW * math.pi / 4 * 1.75**2
+    return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
+
+
+def bed(minimum: Sequence[float], maximum: Sequence[float]) -> Box:
+    """What of the reach of the nozzle may be bed.  x, y, ...: its limits, mm.
+
+    A head that goes a little below zero has something there: a brush, a dock, a
+    switch.  The bed begins at zero, or has it in its middle.
+    """
+    x, y = (
+        0.0 if -high * BESIDE < low < 0.0 else low
+        for low, high in zip(minimum[:2], maximum[:2], strict=True)
+    )
+    return x, y, maximum[0], maximum[1]
 
 
 def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
@@ -51,19 +92,46 @@ def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
     return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
 
 
-def beside(bed: Box, part: Box | None, printed: bool) -> Strip:
+def height(measured: bool) -> float:
+    """Of the nozzle above the bed, mm.  measured: whether Z is true."""
+    return HEIGHT if measured else HEIGHT_UNTRUSTED
+
+
+def beside(
+    bed: Box, part: Box | None, printed: bool, depth: float = 0.0,
+    used: Sequence[Box] = (),
+) -> Strip:  # fmt: skip
     """Something may be printed of which nobody knows where it is."""
     if part is None and printed:
         return in_the_air(bed)
-    return choose(bed, part)
+    return choose(bed, part, depth, used)
 
 
-def choose(bed: Box, part: Box | None) -> Strip:
-    """The first free strip along an edge of the bed: front, rear, left, right."""
-    for strip in _edges(bed):
-        if part is None or not _near(strip, part):
+def choose(
+    bed: Box, part: Box | None, depth: float = 0.0, used: Sequence[Box] = ()
+) -> Strip:
+    """The first free strip along an edge of the bed: front, rear, left, right, then
+    further in.
+
+    depth: how far below the top of the part the nozzle comes there, mm.  Where that
+    brings the head into the part, the strip is purged over, in the air.  used: where
+    earlier resumes of this print have purged.
+    """
+    free = [
+        strip for strip in _edges(bed)
+        if (part is None or not _near(strip, part, CLEARANCE))
+        and not any(_near(strip, other, APART) for other in used)
+    ]  # fmt: skip
+    for strip in free:
+        if part is None or not _hits(strip, part, depth):
             return strip
-    return in_the_air(bed)
+    return replace(free[0], on_bed=False) if free else in_the_air(bed)
+
+
+def note(used: Sequence[Box], strip: Strip) -> tuple[Box, ...]:
+    """`used`, with this one; a purge in the air is taken away."""
+    box = (strip.x, strip.y, strip.end_x, strip.end_y)
+    return (*used, box) if strip.on_bed and box not in used else tuple(used)
 
 
 def in_the_air(bed: Box) -> Strip:
@@ -104,18 +172,29 @@ def _edges(bed: Box) -> Iterator[Strip]:
     # A small machine has no room for some.
     wide = x_max - x_min >= LENGTH + 2 * EDGE
     deep = y_max - y_min >= LENGTH + 2 * EDGE
-    for y in (y_min + EDGE, y_max - EDGE) if wide else ():
-        for x in (x_min + EDGE, x_mid - LENGTH / 2, x_max - EDGE - LENGTH):
-            yield Strip(x, y, x + LENGTH, y, True)
-    for x in (x_min + EDGE, x_max - EDGE) if deep else ():
-        for y in (y_min + EDGE, y_mid - LENGTH / 2, y_max - EDGE - LENGTH):
-            yield Strip(x, y, x, y + LENGTH, True)
+    for row in range(ROWS):
+        edge = EDGE + row * ROW
+        if row and min(x_max - x_min, y_max - y_min) < 2 * edge:
+            return
+        for y in (y_min + edge, y_max - edge) if wide else ():
+            for x in (x_min + EDGE, x_mid - LENGTH / 2, x_max - EDGE - LENGTH):
+                yield Strip(x, y, x + LENGTH, y, True)
+        for x in (x_min + edge, x_max - edge) if deep else ():
+            for y in (y_min + EDGE, y_mid - LENGTH / 2, y_max - EDGE - LENGTH):
+                yield Strip(x, y, x, y + LENGTH, True)
 
 
-def _near(strip: Strip, part: Box) -> bool:
+def _hits(strip: Strip, part: Box, depth: float) -> bool:
+    if depth <= NOZZLE:
+        return False
+    return _near(strip, part, HEAD, math.inf if depth > BEAM else HEAD)
+
+
+def _near(strip: Strip, other: Box, room: float, along_x: float | None = None) -> bool:
+    aside = room if along_x is None else along_x
     return (
-        strip.x - CLEARANCE < part[2]
-        and strip.end_x + CLEARANCE > part[0]
-        and strip.y - CLEARANCE < part[3]
-        and strip.end_y + CLEARANCE > part[1]
+        strip.x - aside < other[2]
+        and strip.end_x + aside > other[0]
+        and strip.y - room < other[3]
+        and strip.end_y + room > other[1]
     )

@@ -6,18 +6,16 @@ It knows what the slicer asked for, and nothing of what a person or a macro chan
 """
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from .. import tools
 from ..gcode.errors import ScanError
-from ..gcode.replay import Setting
+from ..gcode.lexer import Command, parse
 from ..gcode.scan import Head
 from ..record import MAX_LINE_TEXT, Record
+from .saved_states import saved_states
 
-_WORD = re.compile(rb"\b([XYZS](?:_ADJUST)?)=?(-?[\d.]+)")
-_PROFILE = re.compile(rb"(?i)\bLOAD=\"?([^\"\s]+)")
 _NEEDED = ("extruder", "heater_bed")
 _NAMED = {"extruder": "the nozzle", "heater_bed": "the bed"}
 
@@ -40,6 +38,9 @@ def record(
     """
     position = _position(head)
     coordinates = _coordinates(head)
+    if head.flow_before_tool and "extruder1" in objects:
+        # Where T means another extruder, klippy forgets M221 with it.
+        coordinates["extrude_factor"] = 1.0
     z = position[2] + coordinates["g92"][2] + coordinates["homing_origin"][2]
     tool = _tool(head, objects)
     return Record.from_dict({
@@ -58,9 +59,10 @@ def record(
                      for name, speed in head.fans.items()},
             "limits": {},
             "tool": {"active": tool, **_changer(head, objects)},
-            "mesh": {"profile": _mesh(head)},
+            "mesh": {"profile": _word(head, "BED_MESH_PROFILE", "LOAD")},
             "objects": {"current": head.current_object, "excluded": list(excluded)},
             "progress": {"layer": head.layer, "layers": head.total_layers},
+            "gcode": {"states": saved_states(head)},
         },
         "saved_at": 0.0,
         "boot_id": "",
@@ -88,43 +90,43 @@ def _coordinates(head: Head) -> dict[str, Any]:
             f"a G92 before byte {head.end} has moved the origin of X, Y or Z while the"
             " head was at an unknown place: nobody can tell where the print stands"
         )
-    offset = _words(head, "SET_GCODE_OFFSET")
     return {
         "absolute_coordinates": head.absolute_coordinates,
         "absolute_extrude": head.absolute_extrude,
-        "speed_factor": _words(head, "M220").get("S", 100.0) / 100.0,
-        "extrude_factor": _words(head, "M221").get("S", 100.0) / 100.0,
+        "speed_factor": _number(head, "M220", "S", 100.0) / 100.0,
+        "extrude_factor": _number(head, "M221", "S", 100.0) / 100.0,
         "homing_origin": [
-            offset.get(axis, offset.get(axis + "_ADJUST", 0.0)) for axis in "XYZ"
+            _number(head, "SET_GCODE_OFFSET", axis,
+                    _number(head, "SET_GCODE_OFFSET", axis + "_ADJUST", 0.0))
+            for axis in "XYZ"
         ],
         "homed_axes": "xyz",
         "g92": list(head.g92),
-    }
+    }  # fmt: skip
 
 
-def _last(head: Head, name: str) -> Setting | None:
-    return next((s for s in reversed(head.settings) if s.name == name), None)
+def _last(head: Head, name: str) -> Command | None:
+    found = next((s for s in reversed(head.settings) if s.name == name), None)
+    return None if found is None else parse(found.line)
 
 
-def _words(head: Head, name: str) -> dict[str, float]:
-    setting = _last(head, name)
-    found = {} if setting is None else dict(_WORD.findall(setting.line.upper()))
-    return {key.decode("ascii"): float(value) for key, value in found.items()}
+def _number(head: Head, name: str, key: str, default: float) -> float:
+    command = _last(head, name)
+    value = None if command is None else command.number(key)
+    return default if value is None else value
 
 
-def _mesh(head: Head) -> str | None:
-    setting = _last(head, "BED_MESH_PROFILE")
-    match = None if setting is None else _PROFILE.search(setting.line)
-    return None if match is None else match[1].decode("utf-8", "replace")
+def _word(head: Head, name: str, key: str) -> str | None:
+    command = _last(head, name)
+    text = "" if command is None else command.params.get(key, "")
+    # It may hold bytes that are no text, and goes into a record.
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") or None
 
 
 def _tool(head: Head, objects: frozenset[str]) -> str:
     """The extruder in use.  A printer that has one nozzle for all tools has one."""
-    setting = _last(head, "ACTIVATE_EXTRUDER")
-    if setting is not None:
-        name = setting.line.partition(b"=")[2].strip(b"\" '").decode("utf-8", "replace")
-    else:
-        name = f"extruder{head.tool or ''}"
+    named = _word(head, "ACTIVATE_EXTRUDER", "EXTRUDER")
+    name = f"extruder{head.tool or ''}" if named is None else named
     return name if name in objects or not objects else "extruder"
 
 
@@ -142,6 +144,10 @@ def _heaters(
         _full(name, "heater_generic", objects): target
         for name, target in head.heaters.items()
     }
+    known = {name.lower() for name in objects}
+    if known and not known & {"heater_bed", "gcode_macro m140"}:
+        # klippy passes over what a file says of it.
+        heaters["heater_bed"], told = 0.0, {**told, "heater_bed": 0.0}
     for heater in _NEEDED:
         own = tool if heater == "extruder" else heater
         if heater in told:

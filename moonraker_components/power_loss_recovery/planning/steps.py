@@ -62,7 +62,7 @@ def build(
         steps.append(
             Step("true_z", "Find Z on the Z+ switches", "PLR_Z_HOME MODE=RESUME",
                  Z_HOME_TIMEOUT,
-                 lowest_z=stands.z + _lift(stands, facts, safe_z))  # fmt: skip
+                 lowest_z=stands.z + lift(stands, facts, safe_z))  # fmt: skip
         )
     return [
         *steps, *_tool(record, facts, safe_z), *_purge(record, facts, strip, safe_z)
@@ -86,7 +86,8 @@ def _free_the_nozzle(
     if record.bed_target > 0:
         title = f"Warm the bed to {record.bed_target:.0f} °C"
         warm.append(f"M140 S{record.bed_target:.1f}")
-        wait = {"heater_bed": record.bed_target - BED_NEARLY}
+        if "heater_bed" in facts.objects:
+            wait = {"heater_bed": record.bed_target - BED_NEARLY}
     bed = Step("bed", title, "\n".join(warm), HEAT_TIMEOUT, wait)
     target = record.hotend_target
     nozzle, mounted = record.extruder, tools.mount(record.state, facts.changer)
@@ -95,7 +96,7 @@ def _free_the_nozzle(
     soft = min(target, max(SOFT_MINIMUM, target - SOFT_BELOW_TARGET))
     free = [
         Step("soften", f"Soften the nozzle at {soft:.0f} °C",
-             _heat(nozzle, soft), HEAT_TIMEOUT, {nozzle: soft - HOTEND_NEARLY}),
+             _heat(nozzle, soft), HEAT_TIMEOUT, _hot(nozzle, soft)),
         _lift_step(record, facts, stands, safe_z),
         Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT),
     ]  # fmt: skip
@@ -107,7 +108,7 @@ def _free_the_nozzle(
     return [start, *free, replace(bed, name="bed_warm")]
 
 
-def _lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
+def lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
     """By how much: only up, and far enough to pass over other objects on the bed."""
     highest = facts.axis_maximum[2] - TOP_MARGIN
     return max(min(max(stands.z + LIFT, safe_z), highest) - stands.z, 0.0)
@@ -116,7 +117,7 @@ def _lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
 def _lift_step(
     record: Record, facts: Facts, stands: rotor.Rest, safe_z: float
 ) -> Step:
-    lift = _lift(stands, facts, safe_z)
+    distance = lift(stands, facts, safe_z)
     lines = []
     tool = tools.mount(record.state, facts.changer)
     if tool is not None and tool.changer.detects:
@@ -136,9 +137,9 @@ def _lift_step(
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
     if facts.z_switches and facts.toolhead_z is None:
         # After a cut while Z was measured the switches may be near.
-        lines.append(f"_PLR_LIFT DISTANCE={lift:.3f}")
+        lines.append(f"_PLR_LIFT DISTANCE={distance:.3f}")
     else:
-        lines += ["G91", f"G1 Z{lift:.3f} F{Z_SPEED}", "G90"]
+        lines += ["G91", f"G1 Z{distance:.3f} F{Z_SPEED}", "G90"]
     lines.append("M400")
     return Step(
         "lift", "Lift the nozzle", "\n".join(lines), MOVE_TIMEOUT, lowest_z=stands.z
@@ -175,7 +176,7 @@ def _purge(
     record: Record, facts: Facts, strip: purge.Strip, safe_z: float
 ) -> list[Step]:
     """Travel off the part, full heat there, purge, pull back, rise."""
-    height = purge.HEIGHT if facts.measures_z else purge.HEIGHT_UNTRUSTED
+    height = purge.height(facts.measures_z)
     below = min(tools.offset(record.state, facts.changer)[2], 0.0)
     if not strip.on_bed:
         height = safe_z
@@ -193,14 +194,22 @@ def _purge(
         "heat", f"Heat the nozzle to {record.hotend_target:.0f} °C, off the part",
         _heat(record.extruder, record.hotend_target),
         HEAT_TIMEOUT,
-        {record.extruder: record.hotend_target - HOTEND_NEARLY},
+        _hot(record.extruder, record.hotend_target),
     )
+    if facts.cold(record):
+        stay = Step("purge", "Purge nothing: the nozzle is cold", "M400", MOVE_TIMEOUT)
+        return [travel, heat, stay]
     run = Step(
         "purge", "Purge and wipe beside the part",
         "\n".join(purge.script(strip, height, safe_z, record, facts.purge_flow)),
         MOVE_TIMEOUT, lowest_z=min(height, safe_z) + below,
     )  # fmt: skip
     return [travel, heat, run]
+
+
+def _hot(nozzle: str, target: float) -> dict[str, float]:
+    """What to wait for; a heater that is off gets nowhere."""
+    return {nozzle: target - HOTEND_NEARLY} if target > 0 else {}
 
 
 def _heat(heater: str, target: float) -> str:

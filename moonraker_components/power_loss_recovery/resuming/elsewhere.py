@@ -28,7 +28,9 @@ async def prepare(ready: Ready, place: Place, in_thread: InThread) -> Prepared:
     saved, job = ready.pending.record, ready.pending.job
     found = await in_thread(files.examine_place, ready.path, place)
     setup = await in_thread(files.setup, ready.path, found.head)
-    temperatures = {"extruder": saved.hotend_target, "heater_bed": saved.bed_target}
+    temperatures = {"heater_bed": saved.bed_target}
+    if not ready.facts.cold(saved):
+        temperatures["extruder"] = saved.hotend_target
     record = with_saved(
         reconstruct.record(
             found.head, found.line, ready.facts.objects,
@@ -100,4 +102,5 @@ def with_saved(place: Record, saved: Record) -> Record:
         saved_at=saved.saved_at,
         boot_id=saved.boot_id,
         from_file=False,
+        purged=saved.purged,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,39 +15,25 @@ from typing import Any
 from .. import files, plan, sequence, tools
 from ..gcode.ahead import Reach
 from ..gcode.scan import Head
-from ..planning import hooks, purge, reconstruct, restore, rotor
-from ..planning.facts import KINEMATICS, Facts
+from ..planning import cooling, reconstruct
+from ..planning.facts import Facts
 from ..planning.steps import Step
 from ..record import Phases
 from ..saving.lineage import Pending
 from ..saving.tracker import InThread
-from ..settings import Settings
+from .machine_facts import Klippy, facts
 
-Query = Callable[[Mapping[str, list[str] | None]], Awaitable[dict[str, Any]]]
 NoteZ = Callable[[float, Phases], Awaitable[None]]
 
-# Of what klippy lets through at once (max_extrude_cross_section).
-CROSS_SECTION_SHARE = 0.8
 MOVED_SINCE = (
     "Another print has run since, so the nozzle is not at the saved height any more."
     " Let Klipper know Z first: PLR_Z_HOME MODE=RESUME, or G28 if nothing is in the"
     " way. Then resume."
 )
-G92_NOISE = 1e-4  # mm
 
 
 class Interrupted(Exception):
     """Somebody else took the machine; nothing more is sent to it."""
-
-
-@dataclass(frozen=True)
-class Klippy:
-    """What a resume needs of klippy, all of it awaitable and injected."""
-
-    run_gcode: sequence.RunGcode
-    query: Query
-    list_objects: Callable[[], Awaitable[list[str]]]
-    start_print: Callable[[str], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -81,95 +66,9 @@ class Prepared:
     plan: plan.Plan
 
 
-async def facts(
-    klippy: Klippy, extruder: str, z_strategy: str | None = None
-) -> Facts:
-    """The machine, from klippy.  Raises plan.Refusal if it is not as needed.
-
-    z_strategy: instead of the configured one.
-    """
-    names = await klippy.list_objects()
-    wanted: dict[str, list[str] | None] = {
-        "toolhead": ["axis_minimum", "axis_maximum", "homed_axes", "position"],
-        "gcode_move": ["position", "gcode_position", "homing_origin"],
-        "power_loss_recovery": ["z_homing", "z_motors"],
-        "print_stats": ["state"],
-        "configfile": ["settings"],
-    }
-    missing = [name for name in wanted if name not in names]
-    if missing:
-        raise plan.Refusal([f"Klipper has no [{name}]." for name in missing])
-    if "bed_mesh" in names:
-        wanted["bed_mesh"] = ["profiles"]
-    if extruder in names:
-        wanted[extruder] = ["temperature"]
-    wanted |= dict.fromkeys(tools.objects(names))
-    status = await klippy.query(wanted)
-    settings, toolhead = status["configfile"]["settings"], status["toolhead"]
-    reasons = _unfit(status, settings, extruder)
-    if reasons:
-        raise plan.Refusal(reasons)
-    extra = status["power_loss_recovery"]
-    z_homing = extra["z_homing"]
-    low, high = toolhead["axis_minimum"], toolhead["axis_maximum"]
-    known = "z" in toolhead["homed_axes"]
-    fans = {
-        name: float(settings.get(name.lower(), {}).get("max_power", 1.0))
-        for name in names
-        if name.split()[0] in ("fan", "fan_generic")
-    }
-    own = settings.get("power_loss_recovery", {})
-    return Facts(
-        axis_minimum=(low[0], low[1], low[2]),
-        axis_maximum=(high[0], high[1], high[2]),
-        min_extrude_temp=float(settings[extruder].get("min_extrude_temp", 170.0)),
-        z_switches=bool(z_homing["available"]),
-        z_calibrated=bool(z_homing["calibrated"]),
-        objects=frozenset(names) | (restore.SILENT & set(settings)),
-        toolhead_z=float(toolhead["position"][2]) if known else None,
-        hotend=float(status.get(extruder, {}).get("temperature", 0.0)),
-        mesh_profiles=frozenset(status.get("bed_mesh", {}).get("profiles", ())),
-        fan_power=fans,
-        purge_flow=_purge_flow(settings[extruder]),
-        z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
-        z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
-        changer=tools.read(status),
-        hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
-    )
-
-
-def _unfit(
-    status: Mapping[str, Any], settings: Mapping[str, Any], extruder: str
-) -> list[str]:
-    reasons = []
-    if status["print_stats"].get("state") in ("printing", "paused"):
-        reasons.append("A print is running.")
-    if extruder not in settings:
-        reasons.append(f"This printer has no [{extruder}] any more.")
-    kinematics = settings.get("printer", {}).get("kinematics", "")
-    if kinematics not in KINEMATICS:
-        reasons.append(f"Resuming on {kinematics} kinematics is not possible yet.")
-    move = status["gcode_move"]
-    shift = move["position"][2] - move["gcode_position"][2] - move["homing_origin"][2]
-    if abs(shift) > G92_NOISE:
-        reasons.append(
-            f"A G92 has shifted Z by {shift:.3f} mm. Run RESTART, then resume."
-        )
-    return reasons
-
-
-def _purge_flow(extruder: Mapping[str, Any]) -> float:
-    """Filament per mm of travel, mm: purge.FLOW of 1.75 mm, or what is allowed."""
-    nozzle = float(extruder.get("nozzle_diameter", 0.4))
-    diameter = float(extruder.get("filament_diameter", 1.75))
-    allowed = float(extruder.get("max_extrude_cross_section", 4 * nozzle**2))
-    wanted = purge.FLOW * math.pi / 4 * 1.75**2
-    return min(wanted, allowed * CROSS_SECTION_SHARE) / (math.pi / 4 * diameter**2)
-
-
 async def check(
     pending: Pending, root: Path, klippy: Klippy, in_thread: InThread,
-    z_strategy: str | None = None,
+    z_strategy: str | None = None, outage: cooling.Outage | None = None,
 ) -> Ready:  # fmt: skip
     """All checks that take no time, however long the file is.  Raises
     files.FileProblem, plan.Refusal."""
@@ -177,10 +76,12 @@ async def check(
         in_thread(files.verify, root, pending.job, pending.record),
         facts(klippy, pending.record.extruder, z_strategy),
     )
-    lines = await in_thread(files.lines_to_come, path, pending.record)
-    machine = replace(machine, changer=tools.expecting(
-        machine.changer, pending.record.state, lines
-    ))  # fmt: skip
+    record = pending.record
+    lines = await in_thread(files.lines_to_come, path, record)
+    changer = tools.expecting(machine.changer, record.state, lines)
+    begun = machine.cold(record) and await in_thread(
+        files.has_begun, path, record.file_position)
+    machine = replace(machine, outage=outage, changer=changer, begun=begun)
     if pending.aside and machine.toolhead_z is None:
         raise plan.Refusal([MOVED_SINCE])
     outline = plan.outline(pending.record, pending.job, machine)
@@ -215,11 +116,10 @@ async def prepare_place(
     name: str, place: files.Place, root: Path, klippy: Klippy, in_thread: InThread,
     temperatures: Mapping[str, float] | None = None, excluded: tuple[str, ...] = (),
 ) -> Prepared:  # fmt: skip
-    """As prepare(), for a print of which nothing was saved.
+    """As prepare(), for a print of which nothing was saved.  Raises GcodeError too.
 
     name: below the gcodes root.  temperatures: for "extruder" and "heater_bed", what
     the owner says of heaters that a macro sets.  excluded: names of objects.
-    Raises files.FileProblem, plan.Refusal, GcodeError.
     """
     path = files.inside(root, name)
     source = await in_thread(files.identify, root, str(path), time.time())

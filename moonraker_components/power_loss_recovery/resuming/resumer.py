@@ -16,11 +16,12 @@ from moonraker.common import KlippyState
 from .. import answers, files, plan, sequence
 from ..gcode.errors import GcodeError
 from ..journal import JournalError
-from ..planning.purge import Strip
+from ..planning.purge import Strip, note
 from ..planning.steps import Step
-from ..record import Phases
+from ..record import Phases, RecordError
 from ..saving.lineage import Pending
 from . import elsewhere, recovery
+from .machine_facts import Klippy
 from .read_once import ReadOnce
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Resumer:
             self.eventloop.run_in_thread
         )
         apis = component.klippy_apis
-        self.klippy = recovery.Klippy(
+        self.klippy = Klippy(
             apis.run_gcode, apis.query_objects, apis.get_object_list, self._start_print
         )
         self.task: asyncio.Task[None] | None = None
@@ -157,10 +158,11 @@ class Resumer:
         loop = asyncio.get_running_loop()
         with self.alone(looking=dry_run):
             pending = self._pending()
+            outage = await self.component.attendant.outage(pending)
             try:
                 ready = await recovery.check(
                     pending, self.gcodes, self.klippy, self.eventloop.run_in_thread,
-                    z_strategy,
+                    z_strategy, outage,
                 )  # fmt: skip
                 prepared = await self._examined(ready, place, dry_run)
             except (plan.Refusal, files.FileProblem, GcodeError, OSError) as e:
@@ -269,6 +271,9 @@ class Resumer:
                         self.component.tell(warning)
 
         async def note_z(z: float, phases: Phases) -> None:
+            # A step that moves Z is about to begin, or done.
+            if self.step is not None and self.step["name"] == "purge":
+                await self._note_purge(pending.job_id, making.result().plan.strip)
             await self.tracker.note_z(pending.job_id, z, phases)
 
         for warning in outline.warnings:
@@ -283,6 +288,16 @@ class Resumer:
         until = time.monotonic() + START_TIMEOUT
         while self.tracker.printing is None and time.monotonic() < until:
             await asyncio.sleep(0.1)
+
+    async def _note_purge(self, job_id: bytes, strip: Strip) -> None:
+        """The next resume of this print purges beside it."""
+        now = self.tracker.pending
+        if now is None or now.job_id != job_id:
+            return
+        try:
+            await self.tracker.amend(job_id, purged=note(now.record.purged, strip))
+        except (JournalError, RecordError) as e:
+            logging.info(f"power_loss_recovery: where it purges is not saved: {e}")
 
     async def _start_print(self, name: str) -> object:
         # From here on a cancel would leave a print that runs without its heaters.

@@ -112,6 +112,7 @@ def worth_saving(
         "boot_id": now.boot_id,
         "cause": asdict(now.cause),
         "attempts": 0 if ours is None or now.proven else ours.record.attempts,
+        "purged": () if ours is None else ours.record.purged,
     })  # fmt: skip
     # What is only being prepared must not take the place of an interrupted print.
     return record if ours is not None or record.prints else None

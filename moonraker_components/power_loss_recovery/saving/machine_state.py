@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import reading
 from ..store.checks import finite, key, name, numbers, table
 from ..store.payloads import RecordError
 
@@ -51,6 +52,21 @@ def attach(extra: dict[str, Any]) -> None:
     rare = extra.get("rare")
     if rare and "rare" not in mark["state"]:
         extra["mark"] = {**mark, "state": {**mark["state"], "rare": rare}}
+
+
+def complete(status: dict[str, dict[str, Any]]) -> None:
+    """Likewise of all that klippy tells: also whether the print stands still.
+
+    PAUSE is in the mark already, with the place before it.  After M25 nothing keeps a
+    place: the one where the motors came to rest counts, wherever they are moved to.
+    """
+    extra = status.get("power_loss_recovery", {})
+    attach(extra)
+    mark, stats = extra.get("mark"), status.get("print_stats", {})
+    if stats.get("state") != "paused" or not reading.at_rest(extra):
+        return
+    if isinstance(mark, Mapping) and not mark.get("paused"):
+        extra["mark"] = {**mark, "paused": True}
 
 
 def _gcode(part: Mapping[str, Any]) -> None:

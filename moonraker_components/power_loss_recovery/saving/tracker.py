@@ -24,6 +24,7 @@ from ..journal import JobClosed, Journal, JournalError
 from ..record import Phases, RecordError
 from ..settings import Settings
 from . import lineage, machine_state
+from .due import Due
 from .interruption import LEFT, NOTHING, POWER, Cause, error
 from .keeper import InThread, Keeper
 from .kept import Kept
@@ -60,6 +61,7 @@ class Tracker:
         self.enabled = True
         self.settings = Settings()
         self.pacing = Pacing(self.settings)
+        self.due = Due(self.pacing)
         self.history = history.History(5, 2)
         self.printing: Printing | None = None
         self.troubles = Trouble(clock, changed, tell)
@@ -72,8 +74,6 @@ class Tracker:
         self._sessions = 0  # how often klippy went
         self._gone: Printing | None = None  # what it was printing
         self._began = clock()
-        self._last_mark: Mapping[str, Any] | None = None
-        self._last_paused = False
         self._retry_at = float("-inf")
         # What is still to be saved of it, and why
         self._last_words: tuple[Printing, Mapping[str, Any], str] | None = None
@@ -115,7 +115,7 @@ class Tracker:
             return
         for name, values in status.items():
             self._status.setdefault(name, {}).update(values)
-        machine_state.attach(self._status.get("power_loss_recovery", {}))
+        machine_state.complete(self._status)
         self.pacing.observe(self.clock(), self._status)
         if any(name in status for name in WATCHED):
             self._wake.set()
@@ -274,27 +274,11 @@ class Tracker:
         chosen = mark if reading.power_fails(self.extra) else self.history.select()
         if chosen is None or self.clock() < self._retry_at:
             return
-        reason = self._due(chosen, paused)
+        now, asked = self.clock(), self.asked
+        reason = self.due.why(now, chosen, self.extra, paused, asked)
         if reason is not None:
             await self._save(current, chosen, reason)
-            self._last_paused = paused
-
-    def _due(self, mark: Mapping[str, Any], paused: bool) -> str | None:
-        last = self._last_mark
-        news = last is None or history.changed(last, mark)
-        if news and reading.power_fails(self.extra):
-            # There may be milliseconds left, so nothing spaces these.
-            return "power loss"
-        why = history.urgent(
-            last, mark, self.settings.save_on_layer,
-            not reading.measures_z(self.extra, self.settings),
-        )  # fmt: skip
-        if self.asked:
-            why = "asked"
-        elif why is None and last is not None and paused:
-            rest = reading.at_rest(self.extra)
-            why = history.paused(last, mark, self._last_paused, rest)
-        return self.pacing.decide(self.clock(), why, news)
+            self.due.was_paused = paused
 
     async def _begin(self, mark: Mapping[str, Any], session: int) -> None:
         source = await self.in_thread(
@@ -308,8 +292,7 @@ class Tracker:
         self.printing = Printing(job_id, source, mark["job"], mark["file_path"])
         self.history.clear()
         self.cause, self._began, self._last_words = NOTHING, self.clock(), None
-        self._last_mark, self._last_paused = None, False
-        self.pacing.new_print()
+        self.due.new_print()
         self.changed()
 
     async def _save(
@@ -333,7 +316,7 @@ class Tracker:
             return
         self.asked &= reason != "asked"
         if not lineage.in_prologue(mark, current):
-            self._last_mark = mark
+            self.due.last = mark
         self.pacing.saved(started, self.keeper.latency, writes, reason)
         self.last_reason = reason
         if self.settings.debug_mode:
@@ -344,7 +327,7 @@ class Tracker:
 
     def _take_new_id(self, current: Printing) -> None:
         self.printing = replace(current, job_id=secrets.token_bytes(16))
-        self._last_mark = None
+        self.due.last = None
 
     async def _stop_saving(self, current: Printing) -> None:
         """What was saved gets old while the print goes on: it must not be resumed."""

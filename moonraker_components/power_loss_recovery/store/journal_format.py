@@ -135,9 +135,11 @@ class Slot:
             *self.job[:4], self.part, self.job.parts, *self.geometry,
         )
         content = head + self.payload
-        padding = zlib.crc32(content).to_bytes(4, "little") * (SLOT_SIZE // 4)
-        body = (content + padding)[:_CRC_AT]
-        return body + zlib.crc32(body).to_bytes(4, "little")
+        crc = zlib.crc32(content)
+        room = _CRC_AT - len(content)
+        padding = (crc.to_bytes(4, "little") * (room // 4 + 1))[:room]
+        whole = zlib.crc32(padding, crc).to_bytes(4, "little")
+        return b"".join((content, padding, whole))
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,17 @@ def look(disk: Disk, path: str) -> Place | None:
     return Place((info.st_dev, info.st_ino, info.st_size), info.st_size, fixed)
 
 
+def is_still_there(disk: Disk, path: str, place: Place) -> bool:
+    """What look() would say, at a third of its cost: asked before each save.  Raises
+    OSError."""
+    try:
+        info = disk.stat(path)
+    except FileNotFoundError:
+        return False
+    last = info.st_size if place.size else info.st_rdev
+    return (info.st_dev, info.st_ino, last) == place.identity
+
+
 def take(disk: Disk, path: str, wanted: Geometry) -> Geometry:
     """Make a journal of a blank fixed place.  Raises OSError, JournalError."""
     fd = disk.open(path, os.O_RDWR | os.O_CLOEXEC)

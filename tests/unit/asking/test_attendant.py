@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from moonraker.utils import ServerError
 
-from moonraker_components.power_loss_recovery import component, sequence
+from moonraker_components.power_loss_recovery import component, files, sequence
 from moonraker_components.power_loss_recovery.asking import (
     attempts,
     attendant,
@@ -23,8 +23,9 @@ from moonraker_components.power_loss_recovery.asking import (
 from moonraker_components.power_loss_recovery.journal import JournalError
 from moonraker_components.power_loss_recovery.saving import interruption
 from moonraker_components.power_loss_recovery.settings import Settings
+from tests.unit.journal_samples import A
 from tests.unit.samples import GCODE, mark, state
-from tests.unit.test_component import JOB_ID, Bench, bench  # noqa: F401
+from tests.unit.test_component import Bench, bench  # noqa: F401
 from tests.unit.tracker_bench import LINES
 
 pytestmark = pytest.mark.asyncio
@@ -166,6 +167,41 @@ async def test_what_should_be_known_is_in_the_offer_and_in_the_status(
     assert "from 60 to 24 °C, it was without heat for 2 min" in cold
     assert "not measured" in trusted
     assert said(printer, cold) and said(printer, trusted)
+
+
+async def test_what_the_cold_means_for_the_material_is_said_everywhere(
+    configure: Configure, printer: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dialog, status and dry run; the file is read after the first two."""
+    printer.klippy.status["heater_bed"]["temperature"] = 24.0
+    monkeypatch.setattr(files, "material_of", lambda *args: "PLA")
+    await configure()
+    await until(lambda: said(printer, "PLA mostly lets go of smooth PEI"))
+    (cold,) = printer.plr.status()["warnings"]
+    assert "from 60 to 24 °C" in cold and "smooth PEI" in cold
+    answer = await printer.plr.resumer.resume(dry_run=True)
+    assert cold in answer["warnings"]
+
+
+async def test_a_bed_that_is_kept_warm_again_is_known_to_have_been_cold(
+    configure: Configure, printer: Bench
+) -> None:
+    printer.klippy.status["heater_bed"]["temperature"] = 24.0
+    await configure()
+    assert len(printer.plr.status()["warnings"]) == 1
+    printer.klippy.status["heater_bed"]["temperature"] = 60.0
+    await push(printer)
+    (warm,) = printer.plr.status()["warnings"]
+    assert "warm again, but was without heat meanwhile: it had 24 °C" in warm
+
+
+async def test_an_mmu_is_named_in_the_offer(
+    configure: Configure, printer: Bench
+) -> None:
+    printer.klippy.status["configfile"]["settings"] |= {"afc": {}, "afc_stepper a": {}}
+    await configure()
+    (named,) = printer.plr.status()["warnings"]
+    assert named.startswith("[AFC] found") and said(printer, named)
 
 
 async def test_a_place_that_is_only_approximate_is_said_to_be(
@@ -349,7 +385,7 @@ async def test_an_attempt_that_cannot_be_counted_is_none(
 
 
 async def test_a_loop_of_power_cuts_ends(configure: Configure, printer: Bench) -> None:
-    await printer.plr.tracker.amend(JOB_ID, attempts=2)
+    await printer.plr.tracker.amend(A, attempts=2)
     await configure(auto_resume="always", hold_bed=30)
     await until(lambda: said(printer, "not resumed by itself: the power has failed"))
     assert said(printer, "The bed is not kept warm: the power has failed after 2")
@@ -482,7 +518,7 @@ async def test_after_a_shutdown_nobody_is_in_a_hurry(
     configure: Configure, printer: Bench
 ) -> None:
     hot = interruption.shutdown("Heater extruder not heating at expected rate")
-    await printer.plr.tracker.amend(JOB_ID, cause=hot)
+    await printer.plr.tracker.amend(A, cause=hot)
     await configure(auto_resume="always", hold_bed=30)
     await until(lambda: said(printer, "it was no power loss (Klipper shut down: Hea"))
     assert said(printer, "The bed is not kept warm: Klipper shut down: Heater")

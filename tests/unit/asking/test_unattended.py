@@ -32,6 +32,7 @@ def test_a_machine_as_it_was_left_has_no_warning() -> None:
     ({"bed": 24.0, "off": 2400.0}, "from 60 to 24 °C, it was without heat for 40 min"),
     ({"bed": 24.0, "off": None}, "it was without heat: the part may have let go"),
     ({"measures_z": False}, "Z is taken from the record, not measured"),
+    ({"mmus": ("mmu",)}, "[mmu] found: which filament is loaded is not checked"),
     ({"aside": True}, "Another print has run since"),
     ({"interruption": Interruption("klippy_shutdown", "x", True)}, "heater or its"),
 ])  # fmt: skip

@@ -237,7 +237,7 @@ def test_plain_lines_do_go_the_fast_way() -> None:
         klippy.line(f"G1 X{n} E{n}")
         klippy.line("; comment")
     (first, *more) = klippy.marks.timeline.segments
-    assert more == [] and len(first.lines) == 397
+    assert more == [] and len(first) == 397
     klippy.marks._tick(0.0)
     klippy.line("G1 X0")
     assert len(klippy.marks.timeline.segments) == 2

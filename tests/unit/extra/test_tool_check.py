@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from klippy_extras.power_loss_recovery import tools
 from klippy_extras.power_loss_recovery.tool_check import ToolCheck
 from tests.unit.extra.fake_printer import CommandError, Config, Printer
 
@@ -279,3 +280,35 @@ def test_before_a_resume_moves_the_mounted_tool_is_compared() -> None:
         check(gcmd)  # type: ignore[arg-type]
     bench.changer["has_detection"] = False
     check(gcmd)  # type: ignore[arg-type]
+
+
+class OtherKind:
+    """Another changer, in its own words."""
+
+    def __init__(self, changer: Any) -> None:
+        self.changer = changer
+
+    def get_status(self, eventtime: float) -> dict[str, Any]:
+        st = self.changer.get_status(eventtime)
+        return {
+            "number": st["tool"], "name": f"T{st['tool']}", "is_ready": True,
+            "is_changing": st["action"] != "Idle", "can_detect": True,
+            "mounted": f"T{st['gate']}",
+        }  # fmt: skip
+
+
+def test_another_kind_of_changer_needs_nothing_but_its_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(tools.KINDS, "mmu", OtherKind)
+    bench = Bench()
+    del bench.objects["toolchanger"]
+    told: dict[str, Any] = {"tool": 1, "gate": 1, "action": "Idle"}
+    bench.objects["mmu"] = SimpleNamespace(get_status=lambda t: told)
+    bench.run(f"{VERIFY} DURATION=20")
+    bench.pass_time(5.0)
+    assert bench.scripts == []
+    told["gate"] = 3
+    bench.pass_time(5.0)
+    assert bench.scripts == ["PAUSE"]
+    assert "[T1] is selected" in bench.errors[-1]

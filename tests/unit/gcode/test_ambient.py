@@ -120,3 +120,24 @@ def test_settings_are_bounded() -> None:
     text = "".join(f"SET_PIN PIN=p{i} VALUE=1\n" for i in range(MAX_ENTRIES + 1))
     with pytest.raises(ScanError, match="settings"):
         state(text)
+
+
+def test_pressure_advance_is_kept_for_each_tool() -> None:
+    text = (
+        "SET_PRESSURE_ADVANCE ADVANCE=.03\nT1\nSET_PRESSURE_ADVANCE ADVANCE=.05\n"
+        "SET_PRESSURE_ADVANCE ADVANCE=.06 ; T1 again\nT0\n"
+        "SET_PRESSURE_ADVANCE EXTRUDER=extruder1 ADVANCE=.07\n"
+    )
+    found = [(s.line.split(b" ;")[0][-11:], s.tool) for s in state(text).settings]
+    assert found == [(b"ADVANCE=.03", 0), (b"ADVANCE=.06", 1), (b"ADVANCE=.07", None)]
+
+
+def test_a_tool_by_number_undoes_one_by_name() -> None:
+    text = "ACTIVATE_EXTRUDER EXTRUDER=extruder1\nT0\n"
+    assert state(text).settings == () and state(text).tool == 0
+
+
+def test_the_first_change_of_tools_leaves_the_first_one_pulled_back() -> None:
+    text = "M83\nG1 X1 Y1 E5\nG1 E-2\nT1\nG1 X2 E1\n"
+    assert state(text).retracted == 0.0
+    assert state(text + "T0\n").retracted == 2.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +19,7 @@ from moonraker_components.power_loss_recovery.gcode.scan import (
     footprint,
     footprint_exactly,
 )
+from tests.unit.gcode.conftest import Count
 from tests.unit.gcode.random_print import random_print
 from tests.unit.gcode.test_skim import CORPUS, DATA, FILL, LINES, START
 
@@ -111,15 +111,8 @@ def test_a_frame_that_is_unknown_stays_so() -> None:
     assert quick(data + higher, len(data + higher), 512) == Footprint(None, 7.0)
 
 
-def test_most_of_a_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    run = extent_module.run
-
-    def counting(piece: bytes, *rest: Any) -> Any:
-        read.append(len(piece))
-        return run(piece, *rest)
-
-    monkeypatch.setattr(extent_module, "run", counting)
+def test_most_of_a_file_is_not_read(count_run: Count) -> None:
+    read = count_run(extent_module)
     hops = b"".join(
         b"G1 Z%.1f\nG1 X15\nG1 Z%.1f\n" % (z / 5 + 0.4, z / 5) + FILL
         for z in range(5, 100)
@@ -138,16 +131,9 @@ def test_most_of_a_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_hops_parking_and_arcs_inside_cost_little(
-    between: bytes, monkeypatch: pytest.MonkeyPatch
+    between: bytes, count_run: Count
 ) -> None:
-    read = []
-    run = extent_module.run
-
-    def counting(piece: bytes, *rest: Any) -> Any:
-        read.append(len(piece))
-        return run(piece, *rest)
-
-    monkeypatch.setattr(extent_module, "run", counting)
+    read = count_run(extent_module)
     data = START + b"G1 X5 Y-20 E1\nG1 X30 Y30 E1\nG1 X1 Y1 E1\n" + FILL
     for z in range(5, 100):
         data += between % (z / 5 + 0.4, z / 5) + FILL * 3

@@ -52,6 +52,23 @@ def test_line_numbers_and_checksums_are_skipped() -> None:
     assert command.number("X") == 10.0
 
 
+@pytest.mark.parametrize(("line", "alone"), [
+    (b"N7 SET_PIN PIN=a VALUE=1 *33\r\n", b"SET_PIN PIN=a VALUE=1"),
+    (b"N7 SET_PIN PIN=a*33", b"SET_PIN PIN=a"),
+    (b"SET_PIN PIN=a*33", b"SET_PIN PIN=a*33"),
+    (b"N7 M221 S95*33 ; flow", b"M221 S95"),
+])  # fmt: skip
+def test_a_line_that_is_run_elsewhere_leaves_its_checksum(
+    line: bytes, alone: bytes
+) -> None:
+    # klippy takes one off only where there is a line number.
+    command = parse(line)
+    assert command.text() == alone
+    again = parse(alone)
+    assert again.name == command.name
+    assert again.params.get("PIN") == command.params.get("PIN")
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [

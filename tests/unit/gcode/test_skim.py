@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from moonraker_components.power_loss_recovery.gcode.backward import last_word
 from moonraker_components.power_loss_recovery.gcode.errors import ScanError
 from moonraker_components.power_loss_recovery.gcode.scan import Head
 from moonraker_components.power_loss_recovery.gcode.skim import State, read, skim
+from tests.unit.gcode.conftest import Count
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = ROOT / "tests" / "data"
@@ -158,15 +158,8 @@ def test_both_ways_agree_on_any_mixture(lines: list[str], window: int) -> None:
         assert_same(quick(data, len(data), window), slow(data, len(data)))
 
 
-def test_most_of_a_file_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
-    run = skim_module.run
-
-    def counting(piece: bytes, *rest: Any) -> Any:
-        seen.append(len(piece))
-        return run(piece, *rest)
-
-    monkeypatch.setattr(skim_module, "run", counting)
+def test_most_of_a_file_is_not_read(count_run: Count) -> None:
+    seen = count_run(skim_module)
     data = START + FILL * 100
     skim(data, len(data), 4096)
     assert sum(seen) < len(data) / 10

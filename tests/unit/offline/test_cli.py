@@ -14,8 +14,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery.gcode.rewriter import read_stamp
 from moonraker_components.power_loss_recovery.gcode.scan import scan
-from moonraker_components.power_loss_recovery.journal import Journal
-from moonraker_components.power_loss_recovery.record import to_payloads
+from tests.unit.journal_samples import A, interrupted
 from tests.unit.samples import GCODE, JOB, record
 
 REPO = Path(__file__).resolve().parents[3]
@@ -180,11 +179,8 @@ def test_what_was_asked_wrongly_is_said_in_one_line(arguments: list[object]) -> 
 
 def test_a_journal_is_listed_and_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    journal = Journal(str(path))
-    job, mark = to_payloads(JOB, record(fraction=0.25))
-    journal.write_job(b"A" * 16, job)
-    journal.write_mark(b"A" * 16, mark)
-    journal.write_mark(b"A" * 16, b"no record")
+    journal = interrupted(path, JOB, record(fraction=0.25))
+    journal.write_mark(A, b"no record")
     before = path.read_bytes(), path.stat().st_mtime_ns
     os.chmod(path, 0o444)
     lines = made("journal", path).splitlines()
@@ -193,7 +189,7 @@ def test_a_journal_is_listed_and_left_as_it_was(tmp_path: Path) -> None:
     assert "not readable" in lines[2]
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     os.chmod(path, 0o644)
-    journal.close_job(b"A" * 16, "complete")
+    journal.close_job(A, "complete")
     assert made("journal", path).splitlines()[0].endswith(": ended: complete")
 
 

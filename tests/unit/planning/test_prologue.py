@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moonraker_components.power_loss_recovery.gcode.replay import Setting
 from moonraker_components.power_loss_recovery.planning.prologue import (
     RETRACT,
     build,
@@ -175,6 +176,38 @@ def test_firmware_retraction_is_done_by_the_firmware_again() -> None:
     assert texts(lines).index("G10") > texts(lines).index("G1 E1.500000000 F1800")
 
 
+def test_pressure_advance_is_of_the_tool_that_was_in_use_then() -> None:
+    said = [Setting("SET_PRESSURE_ADVANCE", b"SET_PRESSURE_ADVANCE ADVANCE=.04", 0),
+            Setting("SET_PRESSURE_ADVANCE", b"SET_PRESSURE_ADVANCE ADVANCE=.06", 1)]
+    rec = replace(record(), from_file=True)
+    two = texts(built(rec, settings=said, objects=OBJECTS | {"extruder1"}))
+    assert [line for line in two if line.startswith("SET_PRESSURE_ADVANCE A")] == [
+        "SET_PRESSURE_ADVANCE ADVANCE=.04 EXTRUDER=extruder",
+        "SET_PRESSURE_ADVANCE ADVANCE=.06 EXTRUDER=extruder1",
+    ]
+    # One nozzle for all filaments: the last is in force.
+    one = texts(built(rec, settings=said))
+    assert [line for line in one if line.startswith("SET_PRESSURE_ADVANCE A")] == [
+        "SET_PRESSURE_ADVANCE ADVANCE=.04", "SET_PRESSURE_ADVANCE ADVANCE=.06",
+    ]
+
+
+@pytest.mark.parametrize(("saved", "before_g10"), [
+    # What a wipe had pulled back before G10 stays so.
+    (replace(record(retracted=2.7), state={
+        **state(), "rare": {"retraction": {"retract_length": 0.7}}}),
+     2.7 - 0.7 * 0.95),
+    (replace(record(retracted=2.0), from_file=True), 2.0),
+    # Nobody knows: all of it by the firmware
+    (record(retracted=2.7), 0.0),
+])  # fmt: skip
+def test_filament_pulled_back_twice_is_pushed_forward_once(
+    saved: Record, before_g10: float
+) -> None:
+    model = Model(saved).run(built(saved, firmware_retracted=True))
+    assert model.pulled == pytest.approx(before_g10, abs=1e-6)
+
+
 def names_of(command: str, lines: list[bytes]) -> list[str]:
     """As klippy splits them."""
     found = []
@@ -286,9 +319,9 @@ def test_layers_go_to_the_front_end() -> None:
 
 
 SETTINGS = [
-    ("SET_GCODE_VARIABLE", b"SET_GCODE_VARIABLE MACRO=A VARIABLE=b VALUE=1"),
-    ("M204", b"M204 S500"), ("SET_GCODE_OFFSET", b"SET_GCODE_OFFSET Z=1"),
-    ("M117", b"M117 layer 3"), ("G18", b"G18"),
+    Setting("SET_GCODE_VARIABLE", b"SET_GCODE_VARIABLE MACRO=A VARIABLE=b VALUE=1"),
+    Setting("M204", b"M204 S500"), Setting("SET_GCODE_OFFSET", b"SET_GCODE_OFFSET Z=1"),
+    Setting("M117", b"M117 layer 3"), Setting("G18", b"G18"),
 ]  # fmt: skip
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from moonraker_components.power_loss_recovery.planning import purge
 from moonraker_components.power_loss_recovery.planning.purge import (
+    APART,
     CLEARANCE,
     EDGE,
     LENGTH,
@@ -16,6 +18,7 @@ from moonraker_components.power_loss_recovery.planning.purge import (
     Strip,
     choose,
     in_the_air,
+    note,
     script,
 )
 from tests.unit.samples import record
@@ -51,6 +54,61 @@ def test_a_bed_with_a_free_edge_is_used(part: Box) -> None:
     assert choose(bed, part).on_bed or not free_in_front
 
 
+def apart(one: Box, other: Box) -> float:
+    """How far two strips are from each other, along the axis where they are farther."""
+    x = max(one[0] - other[2], other[0] - one[2])
+    return max(x, one[1] - other[3], other[1] - one[3])
+
+
+def every_strip(bed: Box, part: Box | None) -> tuple[Box, ...]:
+    used: tuple[Box, ...] = ()
+    while (strip := choose(bed, part, used=used)).on_bed:
+        assert note(used, strip) != used
+        used = note(used, strip)
+    assert strip == in_the_air(bed)
+    return used
+
+
+@given(boxes(-50, 400, 30), boxes(-50, 400, 0))
+@example((0, 0, 250, 250), (95, 95, 155, 155))
+def test_each_further_resume_has_a_strip_of_its_own_until_there_is_none(
+    bed: Box, part: Box
+) -> None:
+    used = every_strip(bed, part)
+    for i, one in enumerate(used):
+        assert bed[0] <= one[0] <= one[2] <= bed[2]
+        assert bed[1] <= one[1] <= one[3] <= bed[3]
+        assert all(apart(one, other) >= APART - 1e-6 for other in used[:i])
+        assert apart(one, part) >= CLEARANCE - 1e-6
+
+
+@pytest.mark.parametrize(("part", "least"), [
+    (None, 20), ((95, 95, 155, 155), 20), ((20, 20, 230, 200), 6),
+])  # fmt: skip
+def test_a_bed_of_250_mm_is_enough_for_many_cuts(
+    part: Box | None, least: int
+) -> None:
+    assert len(every_strip((0, 0, 250, 250), part)) >= least
+
+
+def test_what_is_purged_in_the_air_takes_no_strip() -> None:
+    bed = (0.0, 0.0, 250.0, 250.0)
+    first = choose(bed, None)
+    used = note((), first)
+    assert used == ((EDGE, EDGE, EDGE + LENGTH, EDGE),) and note(used, first) == used
+    assert note(used, in_the_air(bed)) == used
+
+
+@pytest.mark.parametrize(("low", "begins"), [
+    ((-18.0, -5.0, -2.0), (0.0, 0.0)), ((-125.0, -125.0, 0.0), (-125.0, -125.0)),
+    ((0.0, -20.0, 0.0), (0.0, 0.0)), ((10.0, 5.0, 0.0), (10.0, 5.0)),
+])  # fmt: skip
+def test_what_lies_beside_the_bed_is_no_bed(
+    low: tuple[float, ...], begins: tuple[float, float]
+) -> None:
+    assert purge.bed(low, (125.0, 125.0, 200.0)) == (*begins, 125.0, 125.0)
+
+
 def test_an_empty_bed_is_purged_in_front() -> None:
     strip = choose((0, 0, 250, 250), None)
     assert (strip.x, strip.y, strip.on_bed) == (EDGE, EDGE, True)
@@ -70,6 +128,36 @@ def test_the_edge_that_is_free_is_found(part: Box, edge: str) -> None:
 def test_a_full_bed_is_purged_in_the_air(part: Box) -> None:
     strip = choose((0, 0, 250, 250), part)
     assert not strip.on_bed and strip == in_the_air((0, 0, 250, 250))
+
+
+@pytest.mark.parametrize(("part", "top", "strip"), [
+    # Low parts: only the nozzle comes near.
+    ((60, 20, 190, 230), 4.0, (6, 6, True)),
+    # Ducts beside it (along the left edge, then); a beam from side to side above
+    ((80, 40, 244, 244), 20.0, (6, 6, True)),
+    ((80, 40, 244, 244), 40.0, (6, 6, False)),
+    ((60, 80, 190, 250), 200.0, (6, 6, True)),
+    ((60, 0, 190, 150), 200.0, (6, 244, True)),
+    ((60, 20, 190, 230), 200.0, (6, 6, False)),
+    ((60, 10, 190, 250), 200.0, (6, 6, False)),
+])  # fmt: skip
+def test_the_head_does_not_come_down_into_a_tall_part(
+    part: Box, top: float, strip: tuple[float, float, bool]
+) -> None:
+    found = choose((0, 0, 250, 250), part, top - 1.2)
+    assert (found.x, found.y, found.on_bed) == strip
+
+
+@given(boxes(0, 350, 30), boxes(-50, 400, 0), st.floats(0, 400))
+def test_the_deeper_it_comes_the_farther_away(
+    bed: Box, part: Box, depth: float
+) -> None:
+    strip = choose(bed, part, depth)
+    free = [strip.y - part[3], part[1] - strip.end_y]
+    if depth <= 25:
+        free += [strip.x - part[2], part[0] - strip.end_x]
+    if strip.on_bed:
+        assert max(free) >= (50 if depth > 3 else CLEARANCE) - 1e-6
 
 
 def test_a_bed_too_small_for_a_strip_is_purged_in_the_air() -> None:

@@ -74,6 +74,43 @@ def test_a_machine_with_several_extruders_uses_the_chosen_one() -> None:
     assert (rec.extruder, rec.hotend_target) == ("extruder2", 210.0)
 
 
+@pytest.mark.parametrize("line", [
+    b"M220S80", b"m220 s80", b"M220 S 80", b"N7 M220 S80 *33", b"M220 B S80.0 ; slow",
+])  # fmt: skip
+def test_factors_are_read_as_klipper_reads_them(line: bytes) -> None:
+    text = START + line + b"\n" + line.replace(b"220", b"221") + b"\n"
+    coordinates = made(text).state["coordinates"]
+    assert (coordinates["speed_factor"], coordinates["extrude_factor"]) == (0.8, 0.8)
+
+
+@pytest.mark.parametrize("end", [b" ; the other one", b" # other", b";", b"\t"])
+def test_a_comment_after_the_extruders_name_does_not_hide_it(end: bytes) -> None:
+    objects = frozenset({"extruder", "extruder1"})
+    text = START + b"ACTIVATE_EXTRUDER EXTRUDER=extruder1" + end + b"\n"
+    rec = made(text, objects=objects, stated=STATED)
+    assert rec.extruder == "extruder1"
+
+
+@pytest.mark.parametrize(("line", "profile"), [
+    (b'BED_MESH_PROFILE LOAD="my mesh"', "my mesh"),
+    (b"bed_mesh_profile load=pei ; LOAD=other", "pei"),
+    (b"BED_MESH_PROFILE REMOVE=old", None),
+])  # fmt: skip
+def test_a_mesh_has_the_name_that_klipper_sees(
+    line: bytes, profile: str | None
+) -> None:
+    assert made(START + line + b"\n").state["mesh"] == {"profile": profile}
+
+
+def test_a_machine_without_a_heated_bed_needs_no_temperature_of_it() -> None:
+    objects = frozenset({"extruder", "fan"})
+    assert made(START, objects=objects).bed_target == 0.0
+    cold = START.replace(b"M140 S60\n", b"")
+    assert made(cold, objects=objects).bed_target == 0.0
+    # Some heat theirs in a macro.
+    assert made(START, objects=objects | {"gcode_macro M140"}).bed_target == 60.0
+
+
 def test_what_a_macro_heats_is_stated_by_the_owner() -> None:
     text = START.replace(b"M104 S215\nM140 S60\n", b"")
     with pytest.raises(ScanError, match="how hot the nozzle is.*State"):

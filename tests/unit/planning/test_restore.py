@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from moonraker_components.power_loss_recovery.gcode.replay import Setting
 from moonraker_components.power_loss_recovery.planning.prologue import build
 from moonraker_components.power_loss_recovery.record import Record
 from tests.unit.samples import OBJECTS, record, state
@@ -73,7 +74,7 @@ def test_the_rest_goes_to_the_extra_as_it_came() -> None:
 
 
 def test_nothing_is_undone_by_what_comes_after_it() -> None:
-    settings = [("SET_GCODE_VARIABLE", b"SET_GCODE_VARIABLE MACRO=X")]
+    settings = [Setting("SET_GCODE_VARIABLE", b"SET_GCODE_VARIABLE MACRO=X")]
     lines = texts(full(), setup=[b"SET_GCODE_OFFSET Z=1"], settings=settings)
 
     def at(start: str) -> int:
@@ -104,7 +105,7 @@ def test_what_this_machine_lacks_is_left_out() -> None:
 
 def test_what_the_file_set_is_not_run_again_where_the_outcome_is_known() -> None:
     names = ("SET_RETRACTION", "SET_PIN", "G18", "SET_GCODE_VARIABLE", "M117")
-    settings = [(name, name.encode() + b" FROM=FILE") for name in names]
+    settings = [Setting(name, name.encode() + b" FROM=FILE") for name in names]
     known = full()
     known.state["progress"]["m73"] = None
     again = [line for line in texts(known, settings=settings) if "FROM=FILE" in line]

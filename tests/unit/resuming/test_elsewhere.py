@@ -44,6 +44,7 @@ def bench(tmp_path: Path) -> Bench:
     saved = replace(
         record(state=changed), file_position=SAVED_AT, line="G1 X100 Y100 E9",
         position=(20.0, 30.0, 0.6, 0.0), toolhead_z=0.55,
+        purged=((6.0, 6.0, 66.0, 6.0),),
     )  # fmt: skip
     job = files.identify(made.root, str(path), 1.0).job
     made.pending = Pending(b"A" * 16, job, saved)
@@ -70,6 +71,7 @@ async def test_the_place_is_the_files_and_the_rest_is_saved(bench: Bench) -> Non
     assert (made.hotend_target, made.bed_target) == (200.0, 70.0)
     # Where the nozzle stands now is not where the place is.
     assert (made.toolhead_z, made.from_file) == (0.55, False)
+    assert made.purged == saved.purged
     assert any("it had 220" in warning for warning in prepared.plan.warnings)
 
 

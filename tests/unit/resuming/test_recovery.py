@@ -12,7 +12,6 @@ import pytest
 
 from moonraker_components.power_loss_recovery import files, sequence
 from moonraker_components.power_loss_recovery.plan import Refusal
-from moonraker_components.power_loss_recovery.planning import rotor
 from moonraker_components.power_loss_recovery.planning.steps import Step
 from moonraker_components.power_loss_recovery.record import Phases
 from moonraker_components.power_loss_recovery.resuming import recovery
@@ -77,44 +76,6 @@ async def test_preparing_sends_nothing(bench: Bench) -> None:
     prepared = await bench.prepare()
     assert bench.klippy.sent == [] and prepared.plan.warnings == ()
     assert not (bench.root / ".plr").exists()
-
-
-async def test_the_facts_are_those_of_klippy(bench: Bench) -> None:
-    facts = await recovery.facts(bench.klippy.api, "extruder")
-    assert facts.axis_minimum == (0.0, 0.0, -2.0)
-    assert facts.axis_maximum == (250.0, 250.0, 232.0)
-    assert (facts.z_switches, facts.z_calibrated) == (True, True)
-    assert (facts.min_extrude_temp, facts.toolhead_z) == (180.0, None)
-    assert facts.mesh_profiles == {"default"} and facts.fan_power == {"fan": 0.8}
-    assert "extruder" in facts.objects and facts.purge_flow == pytest.approx(0.2)
-
-
-async def test_the_z_motors_are_facts(bench: Bench) -> None:
-    motor = {"step_dist": 0.0025, "cycle": 64, "phase": 3, "moved": 3, "counted": True}
-    bench.klippy.status["power_loss_recovery"]["z_motors"] = {"stepper_z": motor}
-    settings = bench.klippy.status["configfile"]["settings"]
-    settings["power_loss_recovery"]["z_strategy"] = "assume"
-    facts = await recovery.facts(bench.klippy.api, "extruder")
-    assert facts.z_motors == {"stepper_z": rotor.Motor(**motor)}
-    assert facts.z_strategy == "assume"
-
-
-async def test_a_z_that_klippy_knows_is_a_fact(bench: Bench) -> None:
-    bench.klippy.toolhead.update(homed_axes="xyz", position=[1.0, 2.0, 33.0, 0.0])
-    assert (await recovery.facts(bench.klippy.api, "extruder")).toolhead_z == 33.0
-
-
-@pytest.mark.parametrize(("extruder", "flow"), [
-    ({"max_extrude_cross_section": 0.16}, 0.8 * 0.16 / 2.405),
-    ({"filament_diameter": 2.85, "max_extrude_cross_section": 5.0}, 0.0754),
-    ({"max_extrude_cross_section": 50.0}, 0.2),
-])  # fmt: skip
-async def test_the_purge_is_never_more_than_klippy_lets_through(
-    bench: Bench, extruder: dict[str, float], flow: float
-) -> None:
-    bench.klippy.status["configfile"]["settings"]["extruder"].update(extruder)
-    facts = await recovery.facts(bench.klippy.api, "extruder")
-    assert facts.purge_flow == pytest.approx(flow, rel=1e-3)
 
 
 @pytest.mark.parametrize("running", ["printing", "paused"])

@@ -12,6 +12,7 @@ import pytest
 from moonraker.utils import ServerError
 
 from moonraker_components.power_loss_recovery import files
+from moonraker_components.power_loss_recovery.journal import JournalError
 from moonraker_components.power_loss_recovery.resuming import recovery
 from tests.unit.samples import LINE, state
 from tests.unit.test_component import Bench, bench  # noqa: F401
@@ -69,6 +70,61 @@ async def test_cancelled_in_any_step_it_is_safe_and_can_be_tried_again(
     assert bench.plr.state() == "interrupted" and bench.pending()
     assert "stopped" in bench.plr.last_error
     assert bench.plr.status()["last_errors"][0]["text"] == bench.plr.last_error
+    await bench.plr.resumer.resume()
+    await bench.ended()
+    assert bench.klippy.started
+
+
+def place_of_purge(bench: Bench) -> str:  # noqa: F811
+    """Where the filament flows."""
+    (line,) = [x for script in bench.klippy.sent for x in script.split("\n")
+               if x.startswith("G1 X") and " E" in x]  # fmt: skip
+    return line.partition(" E")[0]
+
+
+async def test_a_further_resume_purges_beside_the_strip_of_the_one_before(
+    bench: Bench,  # noqa: F811
+) -> None:
+    """The first is stopped after its purge, or the power fails there."""
+    places = []
+    for number in range(3):
+        bench.klippy.hangs = "G92 E0" if number < 2 else ""
+        bench.klippy.sent.clear()
+        bench.klippy.hanging.clear()
+        answer = await bench.plr.resumer.resume(dry_run=True)
+        await bench.plr.resumer.resume()
+        if number < 2:
+            await bench.until("G92 E0")
+            bench.plr.resumer.cancel_asked()
+        await bench.ended()
+        places.append(place_of_purge(bench))
+        assert answer["purge"] is not None
+        purge = answer["purge"]
+        assert places[-1] == f"G1 X{purge['end_x']:.3f} Y{purge['end_y']:.3f}"
+        pending = bench.plr.tracker.pending
+        assert pending is not None and len(pending.record.purged) == number + 1
+    assert len(set(places)) == 3 and bench.klippy.started
+
+
+async def test_a_resume_that_was_stopped_before_has_used_no_strip(
+    bench: Bench,  # noqa: F811
+) -> None:
+    bench.klippy.hangs = "G28"
+    await bench.plr.resumer.resume()
+    await bench.until("G28")
+    bench.plr.resumer.cancel_asked()
+    await bench.ended()
+    pending = bench.plr.tracker.pending
+    assert pending is not None and pending.record.purged == ()
+
+
+async def test_a_resume_goes_on_if_its_strip_cannot_be_saved(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+) -> None:  # fmt: skip
+    async def full(*args: Any, **changes: Any) -> None:
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr(bench.plr.tracker, "amend", full)
     await bench.plr.resumer.resume()
     await bench.ended()
     assert bench.klippy.started

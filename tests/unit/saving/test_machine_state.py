@@ -135,6 +135,22 @@ def test_what_is_told_beside_a_mark_becomes_a_part_of_it() -> None:
     assert extra["mark"]["state"]["rare"] == RARE
 
 
+def test_whether_the_print_stands_still_is_told_beside_the_mark() -> None:
+    extra: dict[str, Any] = {"mark": {"state": {}}, "pending_marks": 0}
+    for now, pending, paused in (
+        ("printing", 0, None), ("paused", 2, None), ("paused", 0, True),
+    ):  # fmt: skip
+        status = {
+            "print_stats": {"state": now},
+            "power_loss_recovery": {**extra, "pending_marks": pending},
+        }
+        machine_state.complete(status)
+        told = status["power_loss_recovery"]["mark"]
+        assert told.get("paused") is paused and "paused" not in extra["mark"]
+    machine_state.complete({})
+    machine_state.complete({"print_stats": {"state": "paused"}})
+
+
 @pytest.mark.parametrize("extra", [{}, {"mark": None}, {"mark": {"state": 3}},
                                    {"mark": {"state": {}}}])  # fmt: skip
 def test_without_a_mark_nothing_is_attached(extra: dict[str, Any]) -> None:

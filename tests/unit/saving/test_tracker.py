@@ -17,6 +17,23 @@ from tests.unit.tracker_bench import AFTER, LINES, NOW, Bench
 pytestmark = pytest.mark.asyncio
 
 
+async def test_a_print_that_m25_has_stopped_is_saved_as_paused(bench: Bench) -> None:
+    """Without PAUSE: nothing but print_stats says it, and the mark stays as it is."""
+    await bench.see(file_position=LINES[4])
+    await bench.see("paused", file_position=LINES[5])
+    saved = bench.saved()
+    assert saved is not None and not saved.paused  # its last moves are being laid
+    await bench.see("paused", file_position=LINES[6], pending_marks=0)
+    await bench.see("paused", file_position=LINES[6], pending_marks=0, toolhead_z=50.0)
+    saved = bench.saved()
+    assert saved is not None and saved.paused and saved.file_position == LINES[6]
+    assert saved.toolhead_z == 50.0
+    await bench.see(file_position=LINES[7], pending_marks=2)
+    saved = bench.saved()
+    assert saved is not None and not saved.paused
+    assert bench.tracker.last_reason == "resumed"
+
+
 async def test_the_executed_state_is_in_the_journal(bench: Bench) -> None:
     await bench.see()
     saved = bench.saved()

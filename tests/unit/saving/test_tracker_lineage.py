@@ -184,6 +184,26 @@ async def test_resumed_with_saving_off_it_cannot_be_resumed_from_there_again(
     assert bench.saved() is None
 
 
+async def test_where_its_resumes_have_purged_is_kept_as_long_as_the_print(
+    bench: Bench,
+) -> None:
+    path = await interrupted(bench)
+    pending = bench.tracker.pending
+    assert pending is not None
+    strips = ((6.0, 6.0, 66.0, 6.0), (95.0, 6.0, 155.0, 6.0))
+    await bench.tracker.amend(pending.job_id, purged=strips)
+    stamp = files.identify(bench.root, path, 1.0).stamp
+    assert stamp is not None
+    for place in (300, stamp.first_line_offset, stamp.tail_offset):
+        await bench.see(file_path=path, file_position=place, toolhead_z=place / 1e3)
+        saved = bench.saved()
+        assert saved is not None and saved.purged == strips
+    await bench.see("complete", pending_marks=0, file_path=path)
+    await bench.see(job=7, file_position=LINES[4])
+    another = bench.saved()
+    assert another is not None and another.purged == ()
+
+
 async def test_where_a_resume_leaves_z_is_kept(bench: Bench) -> None:
     await interrupted(bench)
     pending = bench.tracker.pending

@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +18,11 @@ from moonraker_components.power_loss_recovery.journal import (
     JournalError,
 )
 from moonraker_components.power_loss_recovery.store import journal_place
-from moonraker_components.power_loss_recovery.store.journal_place import warning
+from moonraker_components.power_loss_recovery.store.journal_place import (
+    is_still_there,
+    look,
+    warning,
+)
 from tests.unit.journal_samples import SLOT, A, mark_of
 from tests.unit.mounted import loop_device
 
@@ -180,3 +184,35 @@ def test_this_machine_is_understood() -> None:
     if not mounts.exists() or not os.path.ismount("/dev/shm"):
         pytest.skip("needs /proc/self/mountinfo and a /dev/shm")
     assert "in memory (tmpfs)" in warning("/dev/shm/journal", mounts.read_text())
+
+
+CHANGES = ["nothing", "deleted", "replaced", "longer", "content"]
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_short_look_sees_what_the_long_one_does(tmp_path: Path, what: str) -> None:
+    path, disk = tmp_path / "journal", Disk()
+    path.write_bytes(bytes(4096))
+    place = look(disk, str(path))
+    assert place is not None
+    if what == "deleted":
+        path.unlink()
+    elif what == "replaced":
+        other = tmp_path / "other"
+        other.write_bytes(bytes(4096))
+        other.rename(path)
+    elif what in ("longer", "content"):
+        path.write_bytes(b"x" * (4096 if what == "content" else 4097))
+    same = what in ("nothing", "content")
+    assert is_still_there(disk, str(path), place) is same
+    assert (look(disk, str(path)) == place) is same
+
+
+def test_the_short_look_knows_a_device_by_its_number(tmp_path: Path) -> None:
+    info = SimpleNamespace(st_mode=stat.S_IFBLK, st_dev=1, st_ino=2, st_size=0)
+    info.st_rdev = 3
+    disk = cast(Disk, SimpleNamespace(stat=lambda path: info))
+    place = look(disk, "/dev/mmcblk1")
+    assert place is not None and is_still_there(disk, "/dev/mmcblk1", place)
+    info.st_rdev = 4
+    assert not is_still_there(disk, "/dev/mmcblk1", place)

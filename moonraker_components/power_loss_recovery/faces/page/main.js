@@ -11,7 +11,7 @@ import * as view from "./view.js";
 
 const PERIOD = 2000; // ms between questions
 const WHOLE = 5; // of them are answered by notifications, if those come
-const HEAT = "printer/objects/query?extruder=temperature&heater_bed=temperature"
+const HEAT = "printer/objects/query?heater_bed=temperature"
   + "&toolhead=axis_minimum,axis_maximum";
 
 const known = {
@@ -74,7 +74,8 @@ async function ask(whole) {
   if (!ready) place.forget();
   known.message = ready ? "" : await reason();
   if (ready && (state() === "interrupted" || state() === "resuming")) {
-    known.heat = (await perhaps(HEAT))?.status ?? null;
+    const active = encodeURIComponent(known.status.record?.extruder ?? "extruder");
+    known.heat = (await perhaps(`${HEAT}&${active}=temperature`))?.status ?? null;
     place.takeBed(known.heat?.toolhead);
   }
   render();

@@ -10,6 +10,9 @@ import { el, list, show, text } from "./view.js";
 const MOST_LAYERS = 40; // kept, each up to some 100 KB
 const WAIT = 150; // ms for which a slider stands still
 
+/** Temperatures and times in a sentence go on. */
+const alike = (a, b) => a.replace(/\d+/g, "") === b.replace(/\d+/g, "");
+
 export class Place {
   /** failed(error): for what is no answer about the file. changed(): look again. */
   constructor(failed, changed) {
@@ -204,7 +207,7 @@ export class Place {
     text("plan-state", made ? made.refused ?? "" : "The file is being read.");
     show("plan-state", !made?.answer);
     const warnings = (made?.answer?.warnings ?? [])
-      .filter((line) => !this.said.includes(line));
+      .filter((line) => !this.said.some((said) => alike(said, line)));
     list("plan-warnings", warnings);
     show("plan-warnings", warnings.length > 0);
     list("steps", made?.answer?.steps ?? []);

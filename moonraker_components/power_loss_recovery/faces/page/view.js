@@ -104,7 +104,7 @@ export function temperatures(known, heat) {
   if (!shown) return;
   text("hotend-then", degrees(record.hotend));
   text("bed-then", degrees(record.bed));
-  text("hotend-now", degrees(heat?.extruder?.temperature));
+  text("hotend-now", degrees(heat?.[record.extruder]?.temperature));
   text("bed-now", degrees(heat?.heater_bed?.temperature ?? record.bed_now));
 }
 
