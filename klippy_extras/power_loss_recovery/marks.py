@@ -29,6 +29,8 @@ class Marks:
         self.sd = self.toolhead = self.gcode_move = self.mcu = None
         self.snapshot = self.dispatch = self._lookahead = None
         self.job = 0
+        # Told when a slow line begins, and when it has ended: see pause.py
+        self.watch = None
         self.failed = ""
         self.is_approximate = self.is_shutdown = False
         self._extruder_name = 'extruder'
@@ -135,13 +137,15 @@ class Marks:
         if self.sd.work_timer is self._bad_run:
             return
         file_position = self.counter.begin(self.sd)
-        if self._noted is None or (file_position == self._noted
-                                   and self._seen == self._coordinates()):
-            return
-        # Moved by M26, or something else has moved between two lines
-        self._next_refresh = 0.
-        self._append(file_position, None, '')
-        self._open = None
+        if self._noted is not None and (file_position != self._noted
+                                        or self._seen != self._coordinates()):
+            # Moved by M26, or something else has moved between two lines
+            self._next_refresh = 0.
+            self._append(file_position, None, '')
+            self._open = None
+        if self.watch is not None:
+            self.watch.note_start(self._make_mark(file_position, None, ''),
+                                  self.gcode_move.last_position[3])
     def _note_line(self, line):
         run = self.sd.work_timer
         if run is self._bad_run or self.sd.current_file is None:
@@ -150,6 +154,8 @@ class Marks:
         file_position = self.counter.advance(line, self.sd.next_file_position)
         word = first_word(line)
         self._append(file_position, fraction.shape_of(word, line), word)
+        if self.watch is not None:
+            self.watch.note_line(self.job, file_position)
         way = self.dispatch
         if (way is not None and not way.is_asked
             and dispatch.can_follow(self._lookahead)):

@@ -80,7 +80,8 @@ def make(
     warnings = objections.warnings(record, facts, stands)
     warnings += tools.filament_in_file(facts.objects, head.tool)
     warnings += differences(record, head)
-    safe_z = _safe_z(record, head.top_z or 0.0, facts)
+    top_z = head.top_z or 0.0
+    safe_z, clear_z = _safe_z(record, top_z, facts), _clear_z(record, top_z)
     bed = _bed(record, facts)
     printed = head.first_extrusion is not None
     part = purge.shifted(head.printed_box, origin)
@@ -99,7 +100,7 @@ def make(
             f"The part reaches to the top of the machine: X and Y are homed {room:.1f}"
             " mm above it."
         )
-    todo = steps.build(begun, facts, stands, strip, safe_z)
+    todo = steps.build(begun, facts, stands, strip, safe_z, clear_z)
     lines = prologue.build(
         begun, safe_z - origin[2],
         head.object_definitions, facts.objects,
@@ -123,7 +124,10 @@ def outline(record: Record, job: Job, facts: Facts) -> Outline:
         raise Refusal(reasons)
     stands = _stands(record, facts)
     strip = purge.in_the_air(_bed(record, facts))
-    plain = steps.build(record, facts, stands, strip, _safe_z(record, 0.0, facts))
+    plain = steps.build(
+        record, facts, stands, strip, _safe_z(record, 0.0, facts),
+        _clear_z(record, 0.0),
+    )  # fmt: skip
     todo = hooks.insert(plain, job, record, None, facts)
     return Outline(
         todo[0], tuple(step.title for step in todo),
@@ -153,6 +157,12 @@ def _bed(record: Record, facts: Facts) -> purge.Box:
     x_min, y_min, x_max, y_max = purge.bed(facts.axis_minimum, facts.axis_maximum)
     return (x_min + max(-x, 0.0), y_min + max(-y, 0.0), x_max - max(x, 0.0),
             y_max - max(y, 0.0))  # fmt: skip
+
+
+def _clear_z(record: Record, top_z: float) -> float:
+    """Above everything printed, wherever the motors have come to since."""
+    top = top_z + record.state["coordinates"]["homing_origin"][2]
+    return max(top, record.motor_position(2)) + CLEARANCE
 
 
 def _safe_z(record: Record, top_z: float, facts: Facts) -> float:

@@ -47,6 +47,13 @@ def untrusted(**changes: Any) -> Facts:
     return replace(FACTS, z_switches=False, z_calibrated=False, **changes)
 
 
+def lifted(line: str) -> float:
+    """mm, of a _PLR_LIFT"""
+    match = re.search(r"DISTANCE=([\d.]+)", line)
+    assert match is not None
+    return float(match[1])
+
+
 def heights(made: Plan, start: float) -> list[tuple[str, float, float]]:
     """(step, from, to) of each motion of Z, from `start` on the motors."""
     z, absolute, found = start, True, []
@@ -58,7 +65,7 @@ def heights(made: Plan, start: float) -> list[tuple[str, float, float]]:
             if line in ("G90", "G91"):
                 absolute = line == "G90"
             elif line.startswith("_PLR_LIFT"):
-                found.append((s.name, z, z := z + float(line.split("=")[1])))
+                found.append((s.name, z, z := z + lifted(line)))
             elif line.startswith("G1") and match:
                 to = float(match[1]) + (0.0 if absolute else z)
                 found.append((s.name, z, to))
@@ -223,6 +230,18 @@ def test_nothing_of_the_old_print_bends_the_sequence() -> None:
         assert lines.index(command) < moved
     bare = make(facts=replace(FACTS, objects=frozenset({"extruder", "heater_bed"})))
     assert not [x for x in ("BED_MESH", "EXCLUDE") if x in step(bare, "lift").script]
+
+
+def test_how_high_the_print_is_does_not_depend_on_where_the_motors_were_left() -> None:
+    """At the top, when Z was not found there."""
+
+    def clear(toolhead_z: float) -> str:
+        made = make(record(toolhead_z=toolhead_z))
+        match = re.search(r"CLEAR=([\d.]+)", step(made, "lift").script)
+        assert match is not None
+        return match[1]
+
+    assert clear(230.0) == clear(0.4) and 5.4 <= float(clear(0.4)) < 20
 
 
 def test_each_step_says_how_far_down_it_goes() -> None:

@@ -190,7 +190,8 @@ def test_the_nozzle_is_lifted_as_high_whatever_its_offset(number: int) -> None:
     tall = using(number, position=(50.0, 50.0, 60.0, 1.0), toolhead_z=20.0)
     made = make(tall, changer(f"tool T{number}", number))
     lift = next(x for x in script(made, "lift").split("\n") if "_PLR_LIFT" in x)
-    nozzle = 20.0 + float(lift.split("=")[1]) - offset
+    distance = lift.split("DISTANCE=")[1].split()[0]
+    nozzle = 20.0 + float(distance) - offset
     assert nozzle >= 60.0 + plan.CLEARANCE - 1e-6
 
 

@@ -50,14 +50,22 @@ class Step:
 
 
 def build(
-    record: Record, facts: Facts, stands: rotor.Rest, strip: purge.Strip, safe_z: float
+    record: Record,
+    facts: Facts,
+    stands: rotor.Rest,
+    strip: purge.Strip,
+    safe_z: float,
+    clear_z: float,
 ) -> list[Step]:
     """The first, and the titles of all, depend on record and facts alone.
 
-    safe_z: of the motors, above everything printed, mm.
+    safe_z: of the nozzle, above everything printed and where it stood, mm.  clear_z:
+    the same without where it stood.
     """
-    offset = tools.offset(record.state, facts.changer)[2]
-    steps = _free_the_nozzle(record, facts, stands, safe_z + max(offset, 0.0))
+    offset = max(tools.offset(record.state, facts.changer)[2], 0.0)
+    steps = _free_the_nozzle(
+        record, facts, stands, safe_z + offset, clear_z + offset
+    )
     if facts.measures_z:
         steps.append(
             Step("true_z", "Find Z on the Z+ switches", "PLR_Z_HOME MODE=RESUME",
@@ -70,7 +78,7 @@ def build(
 
 
 def _free_the_nozzle(
-    record: Record, facts: Facts, stands: rotor.Rest, safe_z: float
+    record: Record, facts: Facts, stands: rotor.Rest, safe_z: float, clear_z: float
 ) -> list[Step]:
     """Warm the bed, soften the nozzle, lift, home X and Y.
 
@@ -97,7 +105,7 @@ def _free_the_nozzle(
     free = [
         Step("soften", f"Soften the nozzle at {soft:.0f} °C",
              _heat(nozzle, soft), HEAT_TIMEOUT, _hot(nozzle, soft)),
-        _lift_step(record, facts, stands, safe_z),
+        _lift_step(record, facts, stands, safe_z, clear_z),
         Step("home_xy", "Home X and Y", "G28 X Y\nM400", MOVE_TIMEOUT),
     ]  # fmt: skip
     if not warm:
@@ -115,7 +123,7 @@ def lift(stands: rotor.Rest, facts: Facts, safe_z: float) -> float:
 
 
 def _lift_step(
-    record: Record, facts: Facts, stands: rotor.Rest, safe_z: float
+    record: Record, facts: Facts, stands: rotor.Rest, safe_z: float, clear_z: float
 ) -> Step:
     distance = lift(stands, facts, safe_z)
     lines = []
@@ -137,7 +145,7 @@ def _lift_step(
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
     if facts.z_switches and facts.toolhead_z is None:
         # After a cut while Z was measured the switches may be near.
-        lines.append(f"_PLR_LIFT DISTANCE={distance:.3f}")
+        lines.append(f"_PLR_LIFT DISTANCE={distance:.3f} CLEAR={clear_z:.3f}")
     else:
         lines += ["G91", f"G1 Z{distance:.3f} F{Z_SPEED}", "G90"]
     lines.append("M400")

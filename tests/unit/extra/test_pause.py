@@ -6,6 +6,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from klippy_extras.power_loss_recovery.pause import Pause
 from tests.unit import samples
 from tests.unit.extra.fake_printer import Printer
@@ -47,6 +49,19 @@ class Bench(Printer):
 
     def told(self) -> Any:
         return self.pause.get_status(0.0)
+
+    def run(self, pauses: bool, e: float = 103.0) -> None:
+        """The line before the mark, that began with an E of the file of 26."""
+        saved = self.saved.pop("PAUSE_STATE")
+        if not pauses:
+            self.saved["PAUSE_STATE"] = dict(saved)
+        then: Any = SimpleNamespace(
+            state=in_the_file(), speed=1500.0, position=(50.0, 60.0, 4.0, 26.0)
+        )
+        self.pause.note_start(then, e)
+        if pauses:
+            self.saved["PAUSE_STATE"] = saved
+        self.pause.note_line(1, samples.POSITION)
 
 
 def test_the_place_is_the_one_before_the_park_position() -> None:
@@ -119,3 +134,94 @@ def test_without_a_mark_or_a_pause_there_is_nothing_to_change() -> None:
 
 def test_where_the_motors_stopped_in_a_pause_counts_the_same() -> None:
     assert Bench(None).pause.before(parked())["position"] == [50.0, 60.0, 4.0, 20.0]
+
+
+# What a macro does before its PAUSE, and undoes after RESUME
+
+
+def in_the_file() -> dict[str, Any]:
+    """Of a file with absolute E, before a macro pulled 3 mm back in M83."""
+    modes = {"absolute_coordinates": True, "absolute_extrude": True}
+    state = samples.state(coordinates=modes)
+    return {**state, "gcode": {"states": {}, "retracted": False}}
+
+
+def with_macro() -> dict[str, Any]:
+    modes = {"absolute_coordinates": False, "absolute_extrude": False}
+    state = samples.state(coordinates=modes)
+    state["gcode"] = {"states": {}, "retracted": True}
+    return parked(state=state, retracted=4.0, position=[0.0, 0.0, 40.0, 17.0])
+
+
+def assert_as_the_file_left_it(told: dict[str, Any]) -> None:
+    assert told["position"] == [50.0, 60.0, 4.0, 26.0]
+    assert told["speed"] == 1500.0 and told["retracted"] == 0.5
+    coordinates = told["state"]["coordinates"]
+    assert coordinates["absolute_extrude"] is True
+    assert coordinates["absolute_coordinates"] is True
+    assert told["state"]["gcode"]["retracted"] is False
+
+
+def test_what_the_line_with_the_pause_did_before_it_is_not_the_files() -> None:
+    bench = Bench(with_macro(), high=103.5)
+    bench.run(pauses=True)
+    told = bench.told()
+    assert told["paused"] is True
+    assert_as_the_file_left_it(told)
+    # A babystep or M221 in the pause stays.
+    assert told["state"]["coordinates"]["homing_origin"] == [0.0, 0.0, 0.5]
+    assert told["state"]["coordinates"]["extrude_factor"] == 0.5
+
+
+def test_a_pause_that_was_over_before_anybody_asked_counts_the_same() -> None:
+    """A timelapse parks for less than a status takes; its way back is longer."""
+    bench = Bench(with_macro(), high=103.5)
+    bench.run(pauses=True)
+    bench.state, bench.is_paused = "printing", False
+    told = bench.told()
+    assert told["paused"] is False
+    assert_as_the_file_left_it(told)
+
+
+def test_a_line_that_only_restores_saved_states_is_no_pause() -> None:
+    """As the first lines of a resume file do."""
+    mark = with_macro()
+    bench = Bench(mark, high=103.5)
+    bench.state, bench.is_paused = "printing", False
+    bench.run(pauses=True)
+    assert bench.told() is mark
+
+
+def test_of_a_pause_between_two_lines_the_mark_knows_how_the_file_left_it() -> None:
+    """An owner's PAUSE macro pulls filament back before klippy's own."""
+    mark = parked(
+        state=in_the_file(), retracted=0.8, position=[50.0, 60.0, 4.0, 26.0],
+        speed=1200.0,
+    )  # fmt: skip
+    bench = Bench(mark, high=103.8)
+    bench.run(pauses=False)
+    told = bench.told()
+    assert told["paused"] is True
+    assert told["position"] == [50.0, 60.0, 4.0, 26.0] and told["speed"] == 1200.0
+    assert told["retracted"] == 0.8
+    assert told["state"]["coordinates"]["absolute_extrude"] is True
+
+
+def test_a_second_pause_in_the_same_place_is_left_the_same_way() -> None:
+    bench = Bench(with_macro(), high=103.5)
+    bench.run(pauses=True)
+    bench.told()
+    bench.saved["PAUSE_STATE"] = {**SAVED, "homing_position": [0.0, 0.0, 0.6, 0.0]}
+    told = bench.told()
+    assert_as_the_file_left_it(told)
+    assert told["state"]["coordinates"]["homing_origin"] == [0.0, 0.0, 0.6]
+
+
+@pytest.mark.parametrize(("variable", "paused"), [(True, False), (False, True)])
+def test_a_frame_of_a_timelapse_waits_for_nobody(variable: bool, paused: bool) -> None:
+    bench = Bench(parked())
+    bench.objects["gcode_macro TIMELAPSE_TAKE_FRAME"] = SimpleNamespace(
+        variables={"is_paused": variable}
+    )
+    told = bench.told()
+    assert told["paused"] is paused and told["position"] == [50.0, 60.0, 4.0, 20.0]

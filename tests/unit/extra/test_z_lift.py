@@ -68,6 +68,19 @@ def test_a_part_that_reaches_up_there_is_not_gone_down_to() -> None:
     assert bench.highest == 0.0
 
 
+def test_left_at_the_top_by_a_failed_homing_it_goes_down_to_a_low_part() -> None:
+    """The record has where the motors were then: nothing is printed up there."""
+    bench = Bench(230.0, 0.0)
+    (said,) = bench.run("_PLR_LIFT DISTANCE=1 CLEAR=5.4")
+    assert "are pressed" in said and bench.z == TOP - ROOM and not bench.pressed()
+
+
+def test_but_not_to_a_part_that_is_said_to_reach_up_there() -> None:
+    bench = Bench(230.0, 0.0)
+    with pytest.raises(CommandError, match="up to Z 228.00: lower Z by hand"):
+        bench.run("_PLR_LIFT DISTANCE=1 CLEAR=228")
+
+
 def test_without_a_distance_nothing_moves() -> None:
     bench = Bench(12.0, 100.0)
     bench.run("_PLR_LIFT DISTANCE=0")

@@ -214,10 +214,11 @@ async def test_a_journal_that_is_lost_while_it_prints(
 class Failing(Disk):
     """A card that takes writes and then cannot keep them."""
 
-    broken = False
+    broken, failures = False, 0
 
     def fdatasync(self, fd: int) -> None:  # type: ignore[override]
         if self.broken:
+            self.failures += 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         os.fdatasync(fd)
 
@@ -226,9 +227,12 @@ async def test_a_card_with_io_errors(tmp_path: Path) -> None:
     disk = Failing()
     async with printing(tmp_path, tmp_path / "journal", disk) as printer:
         await printer.saves_newer()
-        before = printer.tracker.pending
         disk.broken = True
+        # The save before the first that fails may be on its way back from the disk.
+        await printer.until(lambda: disk.failures > 0, "a save that fails")
+        before = printer.tracker.pending
         await printer.troubled("I/O error")
+        assert disk.failures > 1
         assert printer.tracker.pending == before, "nothing is said to be saved"
         disk.broken = False
         await printer.healed()
