@@ -159,17 +159,23 @@ def _bed(record: Record, facts: Facts) -> purge.Box:
             y_max - max(y, 0.0))  # fmt: skip
 
 
+def _printed_z(record: Record, top_z: float) -> float:
+    """The top of everything printed, for the motors."""
+    top = top_z + record.state["coordinates"]["homing_origin"][2]
+    return max(top, record.motor_position(2))
+
+
 def _clear_z(record: Record, top_z: float) -> float:
     """Above everything printed, wherever the motors have come to since."""
-    top = top_z + record.state["coordinates"]["homing_origin"][2]
-    return max(top, record.motor_position(2)) + CLEARANCE
+    return _printed_z(record, top_z) + CLEARANCE
 
 
 def _safe_z(record: Record, top_z: float, facts: Facts) -> float:
     """Of the nozzle: above everything printed, as far as the machine goes."""
     offset = tools.offset(record.state, facts.changer)[2]
-    top = top_z + record.state["coordinates"]["homing_origin"][2]
-    highest = max(top, record.motor_position(2), record.toolhead_z - offset)
+    printed = _printed_z(record, top_z)
+    # A Z homing that failed has left any number.
+    highest = max(printed, record.toolhead_z - offset)
     # A bed mesh wants some room at the end of travel.
     limit = facts.axis_maximum[2] - steps.TOP_MARGIN - max(offset, 0.0)
-    return max(highest, min(highest + CLEARANCE, limit))
+    return max(printed, min(highest + CLEARANCE, limit))

@@ -244,6 +244,14 @@ def test_how_high_the_print_is_does_not_depend_on_where_the_motors_were_left() -
     assert clear(230.0) == clear(0.4) and 5.4 <= float(clear(0.4)) < 20
 
 
+@pytest.mark.parametrize("left", [231.9, 234.148, 460.0])
+def test_a_height_that_a_failed_homing_has_left_is_no_place_to_go(left: float) -> None:
+    """klippy counts on from an assumed Z, beyond the end of travel."""
+    made = make(record(toolhead_z=left))
+    travels = [to for name, _, to in heights(made, left) if name == "travel"]
+    assert max(travels) <= FACTS.axis_maximum[2]
+
+
 def test_each_step_says_how_far_down_it_goes() -> None:
     for facts in (FACTS, untrusted()):
         made = make(facts=facts)
