@@ -86,8 +86,8 @@ def make(
     printed = head.first_extrusion is not None
     part = purge.shifted(head.printed_box, origin)
     top = (head.top_z or 0.0) + origin[2]
-    depth = top - purge.height(facts.measures_z)
-    strip = purge.beside(bed, part, printed, depth, record.purged)
+    depth = top - purge.height(record, facts.measures_z)
+    strip = purge.beside(bed, part, printed, record.purged, depth)
     if not strip.on_bed:
         warnings.append(
             "There is no free strip of bed beside the part to which the head could come"

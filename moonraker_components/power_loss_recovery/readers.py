@@ -28,7 +28,7 @@ from .gcode.pieces import Digest, Limits, digest, own
 from .gcode.text import WINDOW
 
 # Of a shorter file the caller is done before they have begun.
-SHORTEST = 1 << 25
+SHORTEST = 1 << 27
 # klippy wants a core to itself.
 MOST = 2
 _NICE = 10

@@ -9,8 +9,9 @@ for a byte position, the scan of what comes before included; "part" is what Moon
 side must know before it can write: also where on the bed the part stands, for the purge
 beside it; "component" is all that it does with a record: also whether the rest of the
 file stays within the machine, for which all of it is looked at.  Files and measures are
-those of scan.py.  cp leaves its bytes in memory; ours are made durable.  So the time of
-our fsync is not in "s" and "x cp"; "x cp+fsync" has it on both sides.
+those of scan.py; all but "write" have readers where there is a core for them, whose
+memory is counted.  cp leaves its bytes in memory; ours are made durable.  So the time
+of our fsync is not in "s" and "x cp"; "x cp+fsync" has it on both sides.
 """
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ from moonraker_components.power_loss_recovery.gcode.extent import Extent
 from moonraker_components.power_loss_recovery.gcode.rewriter import fingerprint, write
 from moonraker_components.power_loss_recovery.gcode.scan import scan
 from moonraker_components.power_loss_recovery.offline import offline
+from moonraker_components.power_loss_recovery.readers import beside
 from tests.bench import big_gcode
 from tests.bench.scan import (
     MAX_BLOCKED,
@@ -58,8 +60,8 @@ def make(path: Path, out: Path, job: str) -> None:
         offline.resume_file(offline.Asked(path, place, out))
         return
     if job == "part":
-        with files.mapped(path) as (_, data):
-            head = scan(data, position, Extent(data))
+        with files.mapped(path) as (f, data), beside(f) as readers:
+            head = scan(data, position, Extent(data, helpers=readers))
         files.setup(path, head)
     elif job == "component":
         head, _, _ = files.examine(path, position)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import mmap
 import os
@@ -35,6 +36,7 @@ SHARE = 0.9
 MIN_SPEED, MAX_MEMORY, MAX_BLOCKED = 500.0, 64.0, 20.0
 MAX_GROWTH = 1.5  # seconds per byte, largest file against smallest
 TICK = 0.001
+TASKS = Path("/proc/self/task")
 JOBS: dict[str, Callable[[mmap.mmap, int], object]] = {
     "scan": scan,
     "points": lambda data, end: points(data),
@@ -43,11 +45,17 @@ JOBS: dict[str, Callable[[mmap.mmap, int], object]] = {
 
 
 def anonymous() -> float:
-    """MB of this process that no file backs."""
-    status = Path("/proc/self/status").read_text()
-    match = re.search(r"RssAnon:\s+(\d+) kB", status)
-    assert match is not None
-    return int(match[1]) / 1024.0
+    """MB of this process, and of those that it has started, that no file backs."""
+    found = 0
+    children = [path.read_text().split() for path in TASKS.glob("*/children")]
+    for process in ("self", *itertools.chain(*children)):
+        try:
+            status = Path(f"/proc/{process}/status").read_text()
+        except OSError:
+            continue  # ended meanwhile
+        match = re.search(r"RssAnon:\s+(\d+) kB", status)
+        found += 0 if match is None else int(match[1])
+    return found / 1024.0
 
 
 async def measure(path: Path, job: str) -> dict[str, float]:

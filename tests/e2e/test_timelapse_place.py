@@ -9,12 +9,16 @@ must leave what the rest of the file expects, and no pause that nobody has asked
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from moonraker_components.power_loss_recovery import plan
+from moonraker_components.power_loss_recovery.record import Job, Record
 from tests.bench.batch_klippy import BatchKlippy
+from tests.unit import samples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -81,6 +85,12 @@ AFTER = b"G1 X150 Y150 F6000\nG1 E5 F2100\nG1 X100 Y150 E10 F1800\n"
 REACHED = "G4 P5000"  # the motors have come to what is queued
 
 
+MACHINE = replace(
+    samples.FACTS, axis_minimum=(-5.0, -5.0, -2.0), z_calibrated=False,
+    objects=frozenset({"extruder", "heater_bed", "fan", "pause_resume"}),
+)  # fmt: skip
+
+
 class Pausing(BatchKlippy):
     def _config(self, extra: bool) -> str:
         return super()._config(extra) + CONFIG
@@ -144,3 +154,38 @@ def test_after_the_frame_the_print_goes_on_as_it_was(klippy: Pausing) -> None:
     mark = klippy.mark()
     assert "paused" not in mark and mark["position"][3] == pytest.approx(10.0)
     assert mark["retracted"] == pytest.approx(0.0, abs=1e-6)
+
+
+def planned(mark: dict[str, Any], text: bytes) -> plan.Plan:
+    at = mark["file_position"]
+    line = text[at:].split(b"\n")[0]
+    record = Record.from_dict({
+        **mark, "line": line.decode(), "saved_at": 1.7e9, "boot_id": "boot",
+        "z_range": None, "z_phases": None,
+    })  # fmt: skip
+    job = Job("part.gcode", len(text), 1.7e9, "0" * 64, 1.7e9)
+    return plan.make(record, job, samples.head(text, at), line, MACHINE)
+
+
+@pytest.mark.parametrize("klippy", [FRAME], indirect=True)
+def test_a_resume_lays_what_is_left_and_waits_for_nobody(
+    klippy: Pausing, tmp_path: Path
+) -> None:
+    made = planned(klippy.mark(), BEFORE + FRAME + b"\n" + AFTER)
+    assert not any(line.startswith(b"PAUSE") for line in made.prologue)
+    assert not any("It was paused" in text for text in made.warnings)
+    klippy.api.gcode("FRAME_IS_TAKEN")
+    klippy.wait_printed()
+    whole = klippy.api.objects("gcode_move")["gcode_move"]
+    (tmp_path / "empty.gcode").write_bytes(b"G4 P1\n")
+    with Pausing(tmp_path / "empty.gcode", True) as again:
+        for step in made.steps:
+            again.api.gcode(step.script)
+        for line in (*made.prologue, *AFTER.split(b"\n")):
+            again.api.gcode(line.decode())
+        resumed = again.api.objects("gcode_move")["gcode_move"]
+    for key in ("absolute_coordinates", "absolute_extrude", "extrude_factor"):
+        assert resumed[key] == pytest.approx(whole[key]), key
+    assert list(resumed["gcode_position"]) == pytest.approx(
+        list(whole["gcode_position"]), abs=1e-4
+    )

@@ -75,11 +75,17 @@ G92 E0
 G1 E1.5 F2100
 G1 X100 Y100 E7 F1800
 G1 X150 Y100 E12
+G1 E11 F2100
+T1
+M109 S225
+G92 E0
+G1 X100 Y100 E7 F1800
 """
 PLACES = {
     "with the second extruder": b"G1 X100 Y150",
     "pulled back in the second": b"T0\nM104 S215",
     "with the first one again": b"G1 X150 Y100 E12",
+    "with the second before it is hot": b"M109 S225",
 }
 CHANGER = ("status", "tool", "tool_number", "detected_tool")
 WATCHED = ("toolhead", "gcode_move", "extruder", "extruder1", "heater_bed")
@@ -193,7 +199,7 @@ def resume(mark: dict[str, Any], at: int, changer: tools.Changer | None) -> plan
     facts = Facts(
         axis_minimum=(-5.0, -5.0, -2.0), axis_maximum=(250.0, 250.0, 232.0),
         min_extrude_temp=170.0, z_switches=False, z_calibrated=False,
-        objects=frozenset(MACHINE), changer=changer,
+        objects=frozenset(MACHINE), changer=changer, begun=True,
     )  # fmt: skip
     head = samples.head(PRINT, at)
     return plan.make(record, job, head, line, facts)

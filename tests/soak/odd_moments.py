@@ -56,7 +56,7 @@ gcode:
     BASE_PAUSE
     G90
     G0 X40 Y{SIDE_Y} F6000
-    UPDATE_DELAYED_GCODE ID=FRAME_IS_TAKEN DURATION=4
+    UPDATE_DELAYED_GCODE ID=FRAME_IS_TAKEN DURATION=8
     M400
 [delayed_gcode FRAME_IS_TAKEN]
 gcode:
@@ -69,17 +69,20 @@ gcode:
         G92 E{{frame.e}}
     {{% endif %}}
 """  # noqa: E501
-ODD = parts.Part(size=16, layers=7, long_line=60, relative_e=False)
+ODD = parts.Part(size=16, layers=5, long_line=60, relative_e=False)
+FILMED = parts.Part(size=14, layers=4, long_line=40, relative_e=False)
 AT_END = "M83\nG1 E-2 F1800\nG4 P15000"
 
 
 def write_odd(folder: Path) -> tuple[Path, Path]:
-    before = {
-        1: f"M190 S{BED_HOTTER}", 2: "CLEAN_NOZZLE", 3: "TIMELAPSE_TAKE_FRAME",
-        4: "TIMELAPSE_TAKE_FRAME", 5: "M600",
-    }  # fmt: skip
+    before = {1: f"M190 S{BED_HOTTER}", 2: "CLEAN_NOZZLE", 3: "M600"}
     text = gcode(ODD, before, AT_END)
     return write(folder, text, gcode(ODD, {}))
+
+
+def write_frames(folder: Path) -> tuple[Path, Path]:
+    frames = dict.fromkeys(range(1, FILMED.layers), "TIMELAPSE_TAKE_FRAME")
+    return write(folder, gcode(FILMED, frames), gcode(FILMED, {}))
 
 
 def aside(printer: VirtualPrinter) -> bool:
@@ -125,9 +128,6 @@ ODD_MOMENTS = (
            within(1.5, 4.0, lambda s: when("the heating", warming, s))),
     Moment("in a macro, beside the part",
            within(0.2, 3.0, lambda s: when("the macro", aside, s))),
-    Moment("parked for a timelapse's frame",
-           within(0.5, 2.5, lambda s: when("the frame", is_paused, s))),
-    Moment("on the way back from a frame", lambda source: frame_over()),
     Moment("in M600, heaters off by the idle timeout",
            within(1.5, 3.0, idle)),
     Moment("right after RESUME", within(0.3, 2.0, after_plastic)),
@@ -135,6 +135,13 @@ ODD_MOMENTS = (
            is_end=True),
 )  # fmt: skip
 
+FRAMES = (
+    Moment("parked for a timelapse's frame",
+           within(0.5, 2.5, lambda s: when("the frame", is_paused, s))),
+    Moment("on the way back from a frame", lambda source: frame_over()),
+)  # fmt: skip
+
 SCENES = (
     Scene("odd moments, absolute E", write_odd, ODD_MOMENTS, lambda folder: MOMENTS),
+    Scene("timelapse, absolute E", write_frames, FRAMES, lambda folder: MOMENTS),
 )

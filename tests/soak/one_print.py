@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +25,13 @@ from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 Until = Callable[[VirtualPrinter], None]
 REPEATS = 4
 # What klippy says when the board did not run; it does not mean that of a real one.
-STARVED = (*busy.STARVED, "Lost communication with MCU")
+# The last is a boot of klippy in which the board's answer came too late.
+STARVED = (*busy.STARVED, "Lost communication with MCU", "('identify_response', None)")
 TIMEOUT = 900.0  # s, of one wait
 POLL = 0.05
 GOES_ON_MM = 1.0  # of filament, more than undoing a retraction
 PAUSED = "It was paused"
+RUNNING = ("printing", "paused", "standby")
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,15 @@ class OnePrint:
         self._digest = ""
 
     def start(self) -> None:
-        self.printer.power_on()
-        outage.calibrate(self.printer)
-        name = self.printer.print_file(self.part)
-        self._digest = digest(self.printer.gcodes / name)
+        """Until the first plastic; what fails before has to begin anew."""
+        try:
+            self.printer.power_on()
+            outage.calibrate(self.printer)
+            name = self.printer.print_file(self.part)
+            self._digest = digest(self.printer.gcodes / name)
+            after_plastic(0.0)(self.printer)
+        except PrinterError as e:
+            raise PrinterError(f"{e} {self._starved(e)}".strip()) from e
 
     def cut(self, name: str, until: Until, resume: bool = True) -> None:
         """Go on with what is interrupted, wait `until`, cut the power, boot.
@@ -83,6 +91,10 @@ class OnePrint:
     def finish(self) -> None:
         def leg() -> None:
             self.go_on()
+            # A timelapse pauses, and goes on by itself.
+            self.printer.wait(
+                "the end", lambda: self.printer.state() not in RUNNING, TIMEOUT
+            )
             outage.finish(self.printer, self.say)
 
         self._again("the last part of the print", leg)
@@ -169,6 +181,27 @@ class OnePrint:
 
     def _log_size(self) -> int:
         return self._log().stat().st_size if self._log().exists() else 0
+
+
+@contextmanager
+def printing(
+    make: Callable[[], VirtualPrinter], part: Path, say: Say
+) -> Iterator[OnePrint]:
+    """A print that has begun; begun anew, a few times, on a busy computer."""
+
+    def begun() -> OnePrint:
+        printer = make()
+        try:
+            story = OnePrint(printer, part, say)
+            story.start()
+        except BaseException:
+            printer.close()
+            raise
+        return story
+
+    story = busy.again(begun)
+    with story.printer:
+        yield story
 
 
 def digest(path: Path) -> str:

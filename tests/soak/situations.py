@@ -29,7 +29,7 @@ from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 from tests.virtual_printer.verdict import Limits
 
 from . import odd_moments, shapes, two_tools
-from .one_print import Cut, OnePrint, Until
+from .one_print import Cut, OnePrint, Until, printing
 from .scene import Moment, Scene
 from .ten_cuts import cut_in_each_step
 
@@ -73,30 +73,29 @@ def play(scene: Scene, number: int, seed: int, say: Say) -> Played:
         def undisturbed() -> Undisturbed:
             return outage.run_undisturbed(plain, seed, tree, config=scene.config(alone))
 
-        with (
-            ThreadPoolExecutor(1) as pool,
-            VirtualPrinter(
-                seed=seed, tree=tree, config=scene.config(folder)
-            ) as printer,
-        ):
-            whole = pool.submit(busy.again, undisturbed)
-            story = OnePrint(printer, part, say)
-            try:
+        def make() -> VirtualPrinter:
+            return VirtualPrinter(seed=seed, tree=tree, config=scene.config(folder))
+
+        try:
+            with (
+                ThreadPoolExecutor(1) as pool,
+                printing(make, part, say) as story,
+            ):
+                whole = pool.submit(busy.again, undisturbed)
+                played.cuts = story.cuts
                 _cuts(scene, story, random.Random(seed), played)
                 outcome = story.outcome()
                 if outcome.original_changed:
                     played.wrong.append("the owner's file has changed")
                 played.verdict = outage.judge(whole.result(), outcome)
-            except PrinterError as e:
-                played.wrong.append(f"failed: {e}")
-            played.cuts = story.cuts
+        except PrinterError as e:
+            played.wrong.append(f"failed: {e}")
     return played
 
 
 def _cuts(
     scene: Scene, story: OnePrint, source: random.Random, played: Played
 ) -> None:
-    story.start()
     for moment in scene.moments:
         story.cut(moment.name, moment.until(source))
         if moment.is_end:

@@ -29,7 +29,7 @@ from tests.virtual_printer.outage import Say
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 from tests.virtual_printer.verdict import Limits
 
-from .one_print import Cut, OnePrint, Until, after_plastic
+from .one_print import Cut, OnePrint, Until, after_plastic, printing
 
 EARLIEST, LATEST = 2.0, 9.0  # s after the first plastic of each part of the print
 STEP_TIMEOUT = 600.0
@@ -84,16 +84,14 @@ def run(
     count = 1 if steps else cuts
     with tempfile.TemporaryDirectory(prefix="plr-soak-") as folder:
         path = parts.write(Path(folder) / "part.gcode", file or part(count))
+        say("calibrating the Z+ switches, heating, homing, printing")
         with (
             ThreadPoolExecutor(1) as pool,
-            VirtualPrinter(seed=seed, tree=tree) as printer,
+            printing(lambda: VirtualPrinter(seed=seed, tree=tree), path, say) as story,
         ):
             whole = pool.submit(
                 busy.again, lambda: outage.run_undisturbed(path, seed, tree)
             )
-            story = OnePrint(printer, path, say)
-            say("calibrating the Z+ switches, heating, homing, printing")
-            story.start()
             for _ in range(count):
                 seconds = source.uniform(EARLIEST, LATEST)
                 name = f"{seconds:.1f} s into this part of the print"

@@ -133,6 +133,49 @@ def test_a_paused_print_is_let_go_on(printer: Printer) -> None:
     assert printer.sent == ["MOUNT_BY_HAND T=1", "yes", "RESUME"]
 
 
+def test_a_print_that_starves_before_its_plastic_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Made(Printer):
+        def __init__(self, boots: list[str]) -> None:
+            folder = tmp_path / str(len(made))
+            folder.mkdir()
+            super().__init__(folder)
+            self.boots, self.gcodes, self.closed = boots, folder, False
+            made.append(self)
+            self.log.write_text("")
+
+        def print_file(self, part: Path) -> str:
+            (self.gcodes / part.name).write_text("G28")
+            return part.name
+
+        def close(self) -> None:
+            self.closed = True
+
+        def __enter__(self) -> Made:
+            return self
+
+        def __exit__(self, *exc: object) -> None:
+            self.close()
+
+    made: list[Made] = []
+    errors = [[BUSY], []]
+    monkeypatch.setattr(one_print.outage, "calibrate", lambda p: None)
+    monkeypatch.setattr(one_print, "after_plastic", lambda s: lambda p: None)
+
+    def make() -> Any:
+        return Made(errors.pop(0))
+
+    with one_print.printing(make, Path("part.gcode"), lambda text: None) as begun:
+        assert [p.closed for p in made] == [True, False] and begun.cuts == []
+    assert made[-1].closed
+    errors.append(["klippy is not ready: bad config"])
+    with pytest.raises(PrinterError, match="bad config"):
+        with one_print.printing(make, Path("part.gcode"), lambda text: None):
+            pass
+    assert len(made) == 3 and made[-1].closed
+
+
 # What is printed in the end
 
 

@@ -244,7 +244,7 @@ class VirtualPrinter:
         with contextlib.suppress(BrokenPipeError, OSError):
             assert self._machine.stdin is not None
             self._machine.stdin.close()
-        self._machine.wait(5)
+        self._machine.wait(60)  # it may be starved
         assert self._machine.stdout is not None
         self._machine.stdout.close()
         for serial in self.serials():

@@ -95,7 +95,7 @@ class Piece:
         """All numbers after Z that are different; infinite where one is none."""
         if self.found is not None and self.found.heights is not None:
             return self.found.heights
-        return heights(self.upper)
+        return heights(self.upper if b"z" in self.text else self.text)
 
     def beyond(self, axis: int, low: float, high: float) -> Words:
         """See words.py; of X and Y."""

@@ -26,7 +26,9 @@ _MARKS = re.compile(
 )
 _ELAPSED = re.compile(rb";TIME_ELAPSED:(\d{1,9}(?:\.\d{0,9})?)")
 _PERCENT = re.compile(rb"M73 P(\d{1,3})(?!\d)")
-_HAS_Z = re.compile(rb"(?m)^[ \t]*[Gg][0-3] [^\n;]*[Zz]")
+_HAS_Z = re.compile(
+    rb"(?m)^[ \t]*(?:[Nn]\d{1,9}[ \t]*)?[Gg][0-3](?![\d.])[^\n;]*[Zz]"
+)
 # How far into a layer to look for its Z, one after the other
 _AHEAD = (2048, 65536, 1 << 22)
 _SAME_Z = 0.005

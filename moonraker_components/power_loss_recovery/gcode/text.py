@@ -29,6 +29,7 @@ _FORMATS = {
     b"\x7fELF": "a program, not G-code",
 }
 _START = 65536
+_NEAR = 512
 # What no text has, tabs and line ends aside
 _CONTROL = bytes(set(range(1, 32)) - set(b"\t\n\v\f\r\x1a\x1b")) + b"\x7f"
 
@@ -43,9 +44,12 @@ def windows(
     """
     while start < end:
         stop = min(start + size, end)
-        piece = data[start:stop]
+        # Nearly always a line ends shortly before: no need to copy all of it twice.
+        near = max(start, stop - _NEAR)
+        cut = data[near:stop].rfind(b"\n") + 1 if stop < end else 0
+        piece = data[start : near + cut if cut else stop]
         _check_nul(piece, start)
-        if stop < end:
+        if stop < end and not cut:
             cut = piece.rfind(b"\n") + 1
             if cut:
                 piece = piece[:cut]

@@ -24,6 +24,10 @@ from . import standalone
 from .standalone import Bed
 
 EDGE = 1 << 20
+KEPT = (
+    "SAVE_GCODE_STATE stands before this place, and Klipper alone cannot be given what"
+    " it kept: if RESTORE_GCODE_STATE comes after it, the print stops there."
+)
 # Where nothing says how high the machine goes: no reason to stop below it.
 ANY_HEIGHT = 100_000.0
 
@@ -131,11 +135,15 @@ def _standalone(
     z = record.toolhead_z if asked.nozzle_z is None else asked.nozzle_z
     facts = standalone.facts(bed, height, z, objects)
     job = Job(asked.file.name, len(data), 0.0, "", 0.0)
+    plain = replace(record, state={**record.state, "gcode": {}})
     made = plan.make(
-        record, job, head, line, facts, setup, rest(extent)
+        plain, job, head, line, facts, setup, rest(extent)
     )
     lines = [*standalone.preparation(made, record, z), *made.prologue]
-    return replace(made, prologue=tuple(lines))
+    warnings = made.warnings
+    if record.gcode.get("states"):
+        warnings += (KEPT,)
+    return replace(made, prologue=tuple(lines), warnings=warnings)
 
 
 def original_of(path: Path) -> files.Source:

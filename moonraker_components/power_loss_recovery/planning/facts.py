@@ -25,8 +25,8 @@ class Facts:
     or a klippy that was not restarted).  hotend: its temperature now.  fan_power:
     max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
     the owner's G-code that are set.  changer: None if the machine changes no tools.
-    outage: None if there was none.  begun: whether the file has laid plastic before
-    the saved place, as far as that had to be known.
+    outage: None if there was none.  begun: whether the file has laid plastic before the
+    saved place, as far as that had to be known.
     """
 
     axis_minimum: tuple[float, float, float]

@@ -14,11 +14,11 @@ from .prologue import RETRACT, RETRACT_SPEED, TRAVEL_SPEED, Z_SPEED, retraction
 Box = tuple[float, float, float, float]
 
 LENGTH = 60.0
+BESIDE = 0.25  # of the bed's size, that a head may reach beyond it
 ROWS = 3  # along each edge
 ROW = 10.0  # from one to the next
 # Of another purge, which stands up where Z was not trusted.
 APART = 8.0
-BESIDE = 0.25  # of the bed's size, that a head may reach beyond it
 EDGE = 6.0  # from the end of travel
 CLEARANCE = 10.0  # from the part: room for a nozzle, a brim
 # What comes down beside the part with the nozzle, as slicers assume it for objects
@@ -92,30 +92,38 @@ def shifted(box: Box | None, origin: Sequence[float]) -> Box | None:
     return (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
 
 
-def height(measured: bool) -> float:
-    """Of the nozzle above the bed, mm.  measured: whether Z is true."""
-    return HEIGHT if measured else HEIGHT_UNTRUSTED
+def height(record: Record, measured: bool) -> float:
+    """Of the motors, mm: there is neither offset nor mesh in a purge.
+
+    measured: whether Z is true.
+    """
+    coordinates = record.state["coordinates"]
+    zero = coordinates["homing_origin"][2] + coordinates["g92"][2]
+    points = record.rare.get("mesh", {}).get("points") or ()
+    uneven = max((max(row) for row in points), default=0.0)
+    # The bed may stand that much higher than the motors count it.
+    rise = max(zero, 0.0) + max(uneven, 0.0)
+    return rise + (HEIGHT if measured else HEIGHT_UNTRUSTED)
 
 
 def beside(
-    bed: Box, part: Box | None, printed: bool, depth: float = 0.0,
-    used: Sequence[Box] = (),
+    bed: Box, part: Box | None, printed: bool, used: Sequence[Box] = (),
+    depth: float = 0.0,
 ) -> Strip:  # fmt: skip
     """Something may be printed of which nobody knows where it is."""
     if part is None and printed:
         return in_the_air(bed)
-    return choose(bed, part, depth, used)
+    return choose(bed, part, used, depth)
 
 
 def choose(
-    bed: Box, part: Box | None, depth: float = 0.0, used: Sequence[Box] = ()
+    bed: Box, part: Box | None, used: Sequence[Box] = (), depth: float = 0.0
 ) -> Strip:
     """The first free strip along an edge of the bed: front, rear, left, right, then
-    further in.
+    further in.  used: where earlier resumes of this print have purged.
 
     depth: how far below the top of the part the nozzle comes there, mm.  Where that
-    brings the head into the part, the strip is purged over, in the air.  used: where
-    earlier resumes of this print have purged.
+    brings the head into the part, the strip is purged over, in the air.
     """
     free = [
         strip for strip in _edges(bed)

@@ -184,7 +184,7 @@ def _purge(
     record: Record, facts: Facts, strip: purge.Strip, safe_z: float
 ) -> list[Step]:
     """Travel off the part, full heat there, purge, pull back, rise."""
-    height = purge.height(facts.measures_z)
+    height = purge.height(record, facts.measures_z)
     below = min(tools.offset(record.state, facts.changer)[2], 0.0)
     if not strip.on_bed:
         height = safe_z

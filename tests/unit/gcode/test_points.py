@@ -103,6 +103,15 @@ def test_hops_and_travels_are_no_layers() -> None:
     assert seen(text) == [(1, 0.2, 0.2, "M83"), (2, 0.4, 0.2, "G1 E-1")]
 
 
+def test_line_numbers_and_missing_blanks_hide_no_layer() -> None:
+    text = "".join(
+        f"N{z} G1 Z.{z}*9\nG1X{z}E1\ng1x9e1\nG1Z.{z}5\nG1X{z}E1\n"
+        for z in range(2, 6)
+    )
+    found = points(("M83\nG1 X1 Y1\n" + text).encode())
+    assert [p.z for p in found] == [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55]
+
+
 def test_one_object_after_another_starts_low_again() -> None:
     layer = "G1 X1 Y1 Z{}\nG1 X9 E1\n"
     text = "M83\n" + "".join(layer.format(z) for z in (0.2, 0.4, 0.2, 0.4))

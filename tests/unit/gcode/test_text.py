@@ -50,9 +50,16 @@ def line_end(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
-@given(st.lists(st.binary(max_size=9), max_size=30), st.integers(1, 40))
-def test_pieces_are_whole_lines_and_all_of_them(lines: list, size: int) -> None:
-    data = b"\n".join(lines).replace(b"\0", b"0")
+@given(
+    st.lists(st.binary(max_size=9), max_size=30),
+    st.integers(1, 40),
+    st.sampled_from([1, 300]),
+)
+def test_pieces_are_whole_lines_and_all_of_them(
+    lines: list, size: int, times: int
+) -> None:
+    data = b"\n".join(line * times for line in lines).replace(b"\0", b"0")
+    size *= times
     found = list(windows(data, 0, len(data), size))
     assert b"".join(piece for _, piece in found) == data
     for offset, piece in found:

@@ -127,6 +127,20 @@ def test_a_standalone_file_prepares_the_printer(tmp_path: Path) -> None:
     assert bed.returncode == 2 and "this machine from 0.00 to 10.00" in bed.stderr
 
 
+def test_what_klipper_alone_cannot_be_given_is_said(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.gcode"
+    start = b"M104 S200\nM140 S60\nM83\nG1 X1 Y1 Z1\nSAVE_GCODE_STATE NAME=a\n"
+    kept.write_bytes(start + GCODE)
+    position = kept.read_bytes().index(b"G1 X100 Y150")
+    asked = ["resume-file", kept, "--position", position, "-o"]
+    prepared, alone = tmp_path / "prepared.gcode", tmp_path / "alone.gcode"
+    assert "SAVE_GCODE_STATE" not in made(*asked, prepared)
+    assert b"_PLR_RESTORE DATA=" in prepared.read_bytes()
+    more = ["--standalone", "--bed", "220,220"]
+    assert "Note: SAVE_GCODE_STATE stands before" in made(*asked, alone, *more)
+    assert b"_PLR_" not in alone.read_bytes()
+
+
 def test_a_bed_that_nobody_names_is_asked_for(tmp_path: Path) -> None:
     bare = tmp_path / "bare.gcode"
     bare.write_bytes(b"M104 S200\nM140 S60\n" + GCODE)

@@ -54,6 +54,16 @@ def test_a_bed_with_a_free_edge_is_used(part: Box) -> None:
     assert choose(bed, part).on_bed or not free_in_front
 
 
+@pytest.mark.parametrize(("low", "begins"), [
+    ((-18.0, -5.0, -2.0), (0.0, 0.0)), ((-125.0, -125.0, 0.0), (-125.0, -125.0)),
+    ((0.0, -20.0, 0.0), (0.0, 0.0)), ((10.0, 5.0, 0.0), (10.0, 5.0)),
+])  # fmt: skip
+def test_what_lies_beside_the_bed_is_no_bed(
+    low: tuple[float, ...], begins: tuple[float, float]
+) -> None:
+    assert purge.bed(low, (125.0, 125.0, 200.0)) == (*begins, 125.0, 125.0)
+
+
 def apart(one: Box, other: Box) -> float:
     """How far two strips are from each other, along the axis where they are farther."""
     x = max(one[0] - other[2], other[0] - one[2])
@@ -62,7 +72,7 @@ def apart(one: Box, other: Box) -> float:
 
 def every_strip(bed: Box, part: Box | None) -> tuple[Box, ...]:
     used: tuple[Box, ...] = ()
-    while (strip := choose(bed, part, used=used)).on_bed:
+    while (strip := choose(bed, part, used)).on_bed:
         assert note(used, strip) != used
         used = note(used, strip)
     assert strip == in_the_air(bed)
@@ -97,16 +107,6 @@ def test_what_is_purged_in_the_air_takes_no_strip() -> None:
     used = note((), first)
     assert used == ((EDGE, EDGE, EDGE + LENGTH, EDGE),) and note(used, first) == used
     assert note(used, in_the_air(bed)) == used
-
-
-@pytest.mark.parametrize(("low", "begins"), [
-    ((-18.0, -5.0, -2.0), (0.0, 0.0)), ((-125.0, -125.0, 0.0), (-125.0, -125.0)),
-    ((0.0, -20.0, 0.0), (0.0, 0.0)), ((10.0, 5.0, 0.0), (10.0, 5.0)),
-])  # fmt: skip
-def test_what_lies_beside_the_bed_is_no_bed(
-    low: tuple[float, ...], begins: tuple[float, float]
-) -> None:
-    assert purge.bed(low, (125.0, 125.0, 200.0)) == (*begins, 125.0, 125.0)
 
 
 def test_an_empty_bed_is_purged_in_front() -> None:
@@ -144,7 +144,7 @@ def test_a_full_bed_is_purged_in_the_air(part: Box) -> None:
 def test_the_head_does_not_come_down_into_a_tall_part(
     part: Box, top: float, strip: tuple[float, float, bool]
 ) -> None:
-    found = choose((0, 0, 250, 250), part, top - 1.2)
+    found = choose((0, 0, 250, 250), part, (), top - 1.2)
     assert (found.x, found.y, found.on_bed) == strip
 
 
@@ -152,7 +152,7 @@ def test_the_head_does_not_come_down_into_a_tall_part(
 def test_the_deeper_it_comes_the_farther_away(
     bed: Box, part: Box, depth: float
 ) -> None:
-    strip = choose(bed, part, depth)
+    strip = choose(bed, part, (), depth)
     free = [strip.y - part[3], part[1] - strip.end_y]
     if depth <= 25:
         free += [strip.x - part[2], part[0] - strip.end_x]

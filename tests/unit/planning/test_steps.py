@@ -50,6 +50,28 @@ def test_the_purge_stays_off_what_lies_beside_the_bed() -> None:
     assert (made.strip.x, made.strip.y) == (6.0, 6.0)
 
 
+@pytest.mark.parametrize(("coordinates", "points", "z"), [
+    ({"homing_origin": [0.0, 0.0, 1.5]}, None, 2.7),
+    ({"homing_origin": [0.0, 0.0, -0.5]}, None, 1.2),
+    ({"g92": [0.0, 0.0, 0.8]}, None, 2.0),
+    ({}, [[-0.2, 0.1], [0.9, 0.0]], 2.1),
+    ({"homing_origin": [0.0, 0.0, 0.5]}, [[-0.2, -0.1]], 1.7),
+])  # fmt: skip
+def test_the_purge_is_above_the_bed_wherever_that_is(
+    coordinates: dict[str, list[float]], points: list[list[float]] | None, z: float
+) -> None:
+    # Neither offset nor mesh is in force then: at 1.2 mm the nozzle would dig in.
+    saved = state(coordinates=coordinates)
+    if points is not None:
+        saved["rare"] = {"mesh": {"points": points, "name": "a", "params": {}}}
+    made = plan.make(
+        record(state=saved), JOB, head(GCODE, POSITION), LINE,
+        replace(FACTS, axis_maximum=(250.0, 250.0, 300.0)),
+    )  # fmt: skip
+    purged = next(step for step in made.steps if step.name == "purge")
+    assert f"\nG1 Z{z:.3f} " in purged.script and purged.lowest_z == pytest.approx(z)
+
+
 COLD = state(tool={"active": "extruder1"}, heaters={"extruder1": 150.0})
 
 
