@@ -308,6 +308,10 @@ class Machine:
             # A cut takes back what is heard after it.
             controller.listen(lambda: self._cut_due(world_clock()))
 
+    def _note_look(self, now: int) -> None:
+        self._longest = max(self._longest, now - self._looked_at)
+        self._looked_at = now
+
     def run(self) -> None:
         while True:
             watched = [0, *(controller.fd for controller in self.controllers)]
@@ -315,8 +319,7 @@ class Machine:
                 watched, [], [], TICK if self.controllers else IDLE_TICK
             )
             now = world_clock()
-            self._longest = max(self._longest, now - self._looked_at)
-            self._looked_at = now
+            self._note_look(now)
             if any(controller.fd in ready for controller in self.controllers):
                 self._listen()
             for controller in self.controllers:

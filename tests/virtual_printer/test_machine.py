@@ -15,7 +15,7 @@ import pytest
 from .board import PIN, SECOND, decoded, encoded
 from .machine import Machine
 from .mcu_core import world_clock
-from .protocol import MESSAGE_MIN, frame
+from .protocol import CLOCK_FREQ, MESSAGE_MIN, frame
 from .world import World
 
 
@@ -198,3 +198,12 @@ def test_after_a_brown_out_every_micro_controller_says_starting(
     machine._power_off(world_clock())
     for port in ports:
         os.close(port.fd)
+
+
+def test_a_time_without_the_processor_is_told_once() -> None:
+    machine = Machine(World(1))
+    machine._note_look(world_clock())
+    for late in (0.25, 1.5, 0.5):
+        machine._note_look(machine._looked_at + int(late * CLOCK_FREQ))
+    assert machine.do_state()["unheard_s"] == 1.5
+    assert machine.do_state()["unheard_s"] == 0.0
