@@ -149,8 +149,6 @@ def test_a_tool_that_is_lost_pauses_the_print(scene: Scene) -> None:
     printer.gcode("RESUME")
 
 
-@pytest.mark.xfail(reason="open: the drop at the start of the purge that the resume"
-                   " before has laid was hit; not seen whole since that is mended")
 def test_the_part_comes_out_whole_with_every_layer_by_its_tool(scene: Scene) -> None:
     outage.finish(scene.printer)
     verdict = outage.judge_printed(scene.whole.result(), scene.printer)

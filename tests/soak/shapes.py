@@ -47,7 +47,7 @@ def write_twice(folder: Path) -> tuple[Path, Path]:
 def in_object(name: str, seconds: float) -> Until:
     def current(printer: VirtualPrinter) -> bool:
         status = printer.objects("exclude_object")["exclude_object"]
-        return status["current_object"] == name
+        return status["current_object"] == name.upper()  # as klippy keeps it
 
     def until(printer: VirtualPrinter) -> None:
         when(f"object {name}", current)(printer)
