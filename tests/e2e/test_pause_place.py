@@ -7,17 +7,12 @@ test_tools.py cuts the power of such a print.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery import plan
-from moonraker_components.power_loss_recovery.record import Job, Record
 from moonraker_components.power_loss_recovery.saving import machine_state
-from tests.bench.batch_klippy import BatchKlippy
-from tests.unit import samples
+from tests.e2e.parked import AFTER, PLACE, REACHED, Parked, planned
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -42,26 +37,11 @@ G1 X150 Y100 E5 F1800
 G1 E4.2 F2100
 M600
 """
-PRINT = BEFORE + b"G1 X150 Y150 F6000\nG1 E5 F2100\nG1 X100 Y150 E10 F1800\n"
-PLACE = [150.0, 100.0, 0.2, 4.2]
-REACHED = "G4 P5000"  # the motors have come to what is queued
-MACHINE = replace(
-    samples.FACTS, axis_minimum=(-5.0, -5.0, -2.0), z_calibrated=False,
-    objects=frozenset({"extruder", "heater_bed", "fan", "pause_resume"}),
-)  # fmt: skip
+PRINT = BEFORE + AFTER
 
 
-class Pausing(BatchKlippy):
-    def _config(self, extra: bool) -> str:
-        return super()._config(extra) + CONFIG
-
-    def mark(self) -> dict[str, Any]:
-        told = self.api.objects("power_loss_recovery")["power_loss_recovery"]
-        assert told["trouble"] == ""
-        return told["mark"]
-
-    def move(self) -> dict[str, Any]:
-        return self.api.objects("gcode_move")["gcode_move"]
+class Pausing(Parked):
+    MACROS = CONFIG
 
 
 @pytest.fixture
@@ -88,16 +68,6 @@ def stopped(tmp_path: Path) -> Iterator[Pausing]:
         klippy.api.gcode(REACHED)
         yield klippy
 
-
-def planned(mark: dict[str, Any], gcode: bytes = PRINT) -> plan.Plan:
-    at = mark["file_position"]
-    line = gcode[at:].split(b"\n")[0]
-    record = Record.from_dict({
-        **mark, "line": line.decode(), "saved_at": 1.7e9, "boot_id": "boot",
-        "z_range": None, "z_phases": None,
-    })  # fmt: skip
-    job = Job("part.gcode", len(gcode), 1.7e9, "0" * 64, 1.7e9)
-    return plan.make(record, job, samples.head(gcode, at), line, MACHINE)
 
 
 def test_the_saved_place_is_the_one_before_the_pause(klippy: Pausing) -> None:
@@ -145,7 +115,7 @@ def test_after_resume_the_place_stays_until_the_motors_are_back(
 
 
 def test_a_resume_pauses_and_goes_on_there(klippy: Pausing, tmp_path: Path) -> None:
-    made = planned(klippy.mark())
+    made = planned(klippy.mark(), PRINT)
     klippy.api.gcode("RESUME")
     klippy.wait_printed()
     whole = klippy.move()

@@ -9,16 +9,12 @@ must leave what the rest of the file expects, and no pause that nobody has asked
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from moonraker_components.power_loss_recovery import plan
-from moonraker_components.power_loss_recovery.record import Job, Record
-from tests.bench.batch_klippy import BatchKlippy
-from tests.unit import samples
+from tests.e2e.parked import AFTER, PLACE, REACHED, Parked, planned
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -80,25 +76,10 @@ M221 S96
 G1 X150 Y100 E5 F1800
 G1 E4.2 F2100
 """
-PLACE = [150.0, 100.0, 0.2, 4.2]
-AFTER = b"G1 X150 Y150 F6000\nG1 E5 F2100\nG1 X100 Y150 E10 F1800\n"
-REACHED = "G4 P5000"  # the motors have come to what is queued
 
 
-MACHINE = replace(
-    samples.FACTS, axis_minimum=(-5.0, -5.0, -2.0), z_calibrated=False,
-    objects=frozenset({"extruder", "heater_bed", "fan", "pause_resume"}),
-)  # fmt: skip
-
-
-class Pausing(BatchKlippy):
-    def _config(self, extra: bool) -> str:
-        return super()._config(extra) + CONFIG
-
-    def mark(self) -> dict[str, Any]:
-        told = self.api.objects("power_loss_recovery")["power_loss_recovery"]
-        assert told["trouble"] == ""
-        return told["mark"]
+class Pausing(Parked):
+    MACROS = CONFIG
 
 
 @pytest.fixture
@@ -155,16 +136,6 @@ def test_after_the_frame_the_print_goes_on_as_it_was(klippy: Pausing) -> None:
     assert "paused" not in mark and mark["position"][3] == pytest.approx(10.0)
     assert mark["retracted"] == pytest.approx(0.0, abs=1e-6)
 
-
-def planned(mark: dict[str, Any], text: bytes) -> plan.Plan:
-    at = mark["file_position"]
-    line = text[at:].split(b"\n")[0]
-    record = Record.from_dict({
-        **mark, "line": line.decode(), "saved_at": 1.7e9, "boot_id": "boot",
-        "z_range": None, "z_phases": None,
-    })  # fmt: skip
-    job = Job("part.gcode", len(text), 1.7e9, "0" * 64, 1.7e9)
-    return plan.make(record, job, samples.head(text, at), line, MACHINE)
 
 
 @pytest.mark.parametrize("klippy", [FRAME], indirect=True)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.bench import busy
+from tests.bench.ending import asked_and_measured
 from tests.virtual_printer import outage
 from tests.virtual_printer.oracle import Verdict
 from tests.virtual_printer.outage import Say, Undisturbed
@@ -175,11 +176,7 @@ def summary(all_played: Sequence[Played], asked: int) -> tuple[str, bool]:
         ("XY error, mm (a wrong tool is 1.8 beside)", f"{limits.xy_error_mm:g} at most",
          f"{xy:.4f}", xy <= limits.xy_error_mm),
     ]  # fmt: skip
-    lines = ["| | asked | measured | |", "|---|---|---|---|"]
-    for what, wanted, measured, is_met in table:
-        word = "met" if is_met else "MISSED"
-        lines.append(f"| {what} | {wanted} | {measured} | {word} |")
-    return "\n".join(lines), all(row[3] for row in table)
+    return asked_and_measured(table)
 
 
 def main() -> int:

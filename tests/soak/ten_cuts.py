@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.bench import busy
+from tests.bench.ending import asked_and_measured
 from tests.virtual_printer import outage, parts
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.oracle import Verdict
@@ -141,11 +142,7 @@ def figures(verdict: Verdict, wanted: int) -> tuple[str, bool]:
         ("XY error, mm", f"{limits.xy_error_mm:g} at most",
          f"{verdict.xy_error_mm:.4f}", verdict.xy_error_mm <= limits.xy_error_mm),
     ]  # fmt: skip
-    lines = ["| | asked | measured | |", "|---|---|---|---|"]
-    for what, asked, measured, is_met in rows:
-        word = "met" if is_met else "MISSED"
-        lines.append(f"| {what} | {asked} | {measured} | {word} |")
-    return "\n".join(lines), all(row[3] for row in rows)
+    return asked_and_measured(rows)
 
 
 def main() -> int:
