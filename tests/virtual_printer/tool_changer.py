@@ -16,8 +16,6 @@ from .printer import VirtualPrinter
 
 CHANGER = Path(__file__).with_name("changer")
 EXTRAS = tuple(CHANGER / name for name in ("toolchanger.py", "tool.py"))
-# Each resume purges over the strip of the one before: with a second tool that is
-# 0.05 mm lower, the oracle takes that for a nozzle in the part.
 OFFSETS = ((0.0, 0.0, 0.0), (1.5, -1.0, 0.03))
 SECTION = """
 [toolchanger]
