@@ -33,6 +33,12 @@ def printer() -> Iterator[VirtualPrinter]:
         yield printer
 
 
+def test_its_klippy_makes_no_link_that_another_one_makes(
+    printer: VirtualPrinter,
+) -> None:
+    assert (printer.data / "comms" / "klippy.serial").is_symlink()
+
+
 def test_it_holds_real_time_at_150_mm_s_in_one_core(printer: VirtualPrinter) -> None:
     radius, steps = 40.0, 120  # 2.1 mm a move
     circle = [

@@ -217,6 +217,8 @@ class VirtualPrinter:
             self.uds.unlink()
         self.klippy = self._spawn(
             [*self.tree.command(), str(self.data / "config" / "printer.cfg"),
+             # Without it all klippys of a host make the same link, at the same time.
+             "-I", str(self.data / "comms" / "klippy.serial"),
              "-a", str(self.uds), "-l", str(self.data / "logs" / "klippy.log")],
             "klippy.out",
         )  # fmt: skip
