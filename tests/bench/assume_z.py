@@ -22,9 +22,8 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
-from tests.bench import busy
 from tests.bench.ending import ended
-from tests.virtual_printer import screw_trial, variants
+from tests.virtual_printer import busy, screw_trial, variants
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.parts import Part
 from tests.virtual_printer.printer import PrinterError

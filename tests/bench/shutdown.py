@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tests.virtual_printer import mark_watch
+from tests.virtual_printer.busy import was_starved
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.mark_watch import Watch
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
@@ -43,7 +44,6 @@ from tests.virtual_printer.stop_trial import (
     unplugged,
 )
 
-from .busy import was_starved
 from .ending import ended
 
 MAX_LOST = 0.3  # s

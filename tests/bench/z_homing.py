@@ -17,9 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from statistics import median
 
-from tests.bench import busy
 from tests.bench.ending import ended
-from tests.virtual_printer import variants, z_trial
+from tests.virtual_printer import busy, variants, z_trial
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.printer import VirtualPrinter
 from tests.virtual_printer.variants import Variant

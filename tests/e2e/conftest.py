@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from tests.bench.busy import STARVED
+from tests.virtual_printer.busy import STARVED
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

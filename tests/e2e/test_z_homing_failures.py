@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.virtual_printer import z_trial
+from tests.virtual_printer import busy, z_trial
 from tests.virtual_printer.klippy_api import Klippy
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
@@ -209,8 +209,8 @@ def restart(trial: Trial, command: str) -> None:
 def stories() -> Iterator[Callable[[str], Story]]:
     prepare()
     with ThreadPoolExecutor(2) as pool:
-        switches: Future = pool.submit(switch_failures)
-        motion: Future = pool.submit(motion_failures)
+        switches: Future = pool.submit(busy.again, switch_failures)
+        motion: Future = pool.submit(busy.again, motion_failures)
         names = {*(name for name, *_ in SWITCHES), "bounce"}
         yield lambda name: (switches if name in names else motion).result()[name]
 

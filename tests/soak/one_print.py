@@ -17,8 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench import busy
-from tests.virtual_printer import outage
+from tests.virtual_printer import busy, outage
 from tests.virtual_printer.outage import Say
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 

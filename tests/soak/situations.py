@@ -21,9 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench import busy
 from tests.bench.ending import asked_and_measured
-from tests.virtual_printer import outage
+from tests.virtual_printer import busy, outage
 from tests.virtual_printer.oracle import Verdict
 from tests.virtual_printer.outage import Say, Undisturbed
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter

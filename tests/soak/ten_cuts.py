@@ -21,9 +21,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.bench import busy
 from tests.bench.ending import asked_and_measured
-from tests.virtual_printer import outage, parts
+from tests.virtual_printer import busy, outage, parts
 from tests.virtual_printer.klippy_tree import prepare
 from tests.virtual_printer.oracle import Verdict
 from tests.virtual_printer.outage import Say

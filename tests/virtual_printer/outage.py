@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import oracle
+from . import busy, oracle
 from .klippy_tree import KlippyTree
 from .printer import PrinterError, VirtualPrinter
 from .trace import Geometry, Session
@@ -56,12 +56,16 @@ def run_undisturbed(
     config: str = "",
 ) -> Undisturbed:  # fmt: skip
     """Print the whole file on a machine of its own."""
-    with VirtualPrinter(seed=seed, tree=tree, config=config) as printer:
-        printer.power_on()
-        printer.print_file(part)
-        finish(printer, say)
-        sessions, geometry = printer.sessions()
-        return Undisturbed(sessions, geometry)
+
+    def whole() -> Undisturbed:
+        with VirtualPrinter(seed=seed, tree=tree, config=config) as printer:
+            printer.power_on()
+            printer.print_file(part)
+            finish(printer, say)
+            sessions, geometry = printer.sessions()
+            return Undisturbed(sessions, geometry)
+
+    return busy.again(whole)
 
 
 def run_interrupted(
@@ -177,7 +181,7 @@ def run_shut_down(
 
 def calibrate(printer: VirtualPrinter) -> None:
     """As an owner does once, until it is said to survive a power loss."""
-    printer.gcode("PLR_Z_HOME MODE=CALIBRATE")
+    busy.again(lambda: printer.gcode("PLR_Z_HOME MODE=CALIBRATE"))
     printer.wait(
         "the second copy of the calibration",
         lambda: printer.get("/server/plr/status")["calibration"]["second_copy"],

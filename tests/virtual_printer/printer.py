@@ -187,7 +187,8 @@ class VirtualPrinter:
                 return when
             if tick is not None:
                 tick()
-        raise PrinterError(f"no cut within {timeout:.0f} s: was the print over?")
+        why = self.why_not_ready() or self.state()
+        raise PrinterError(f"no cut within {timeout:.0f} s: the print is {why}")
 
     def _after_cut(self) -> None:
         for process in (self.klippy, self.moonraker):

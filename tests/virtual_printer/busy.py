@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from tests.virtual_printer.printer import PrinterError
+from .printer import PrinterError
 
 Result = TypeVar("Result")
 # What klippy says when it, or the virtual board, was not run for too long.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bench import busy
+from tests.virtual_printer import busy
 from tests.virtual_printer.printer import PrinterError
 
 
