@@ -112,8 +112,8 @@ def _look(moment: Moment, played: Played) -> Until:
     def look(printer: VirtualPrinter) -> None:
         status = printer.objects("toolhead", "toolchanger")
         found = status["toolhead"]["extruder"]
-        if "toolchanger" in status:
-            found = status["toolchanger"]["tool"]
+        # Empty where the machine has none
+        found = status["toolchanger"].get("tool", found)
         played.tools.append((moment.tool, found))
 
     return look

@@ -112,6 +112,12 @@ def toolhead(buffer: float, stalls: int = 0) -> dict[str, Any]:
                          "stalls": stalls}}  # fmt: skip
 
 
+def test_a_wait_in_the_file_that_looks_like_load_costs_no_more_than_is_promised(
+) -> None:
+    """2 s at a cut, and the newest state is seen a status later."""
+    assert pacing.INTERVAL_UNDER_LOAD + pacing.STATUS_PERIOD <= 2.0
+
+
 def test_while_the_move_queue_is_nearly_empty_intervals_wait() -> None:
     made = paced()
     made.observe(100.0, toolhead(0.1))
