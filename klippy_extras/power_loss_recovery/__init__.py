@@ -9,24 +9,9 @@
 # no file and decides nothing.
 import logging
 
-from . import (
-    commands,
-    fans,
-    hooks,
-    marks,
-    mesh,
-    pause,
-    power_pin,
-    restore,
-    stop,
-    tool_check,
-    unattended,
-    variables,
-    z_homing,
-    z_lift,
-    z_phase,
-)
-
+from . import commands, fans, hooks, marks, mesh, pause, power_pin, restore
+from . import stop, tool_check, unattended, variables, z_homing, z_lift
+from . import z_phase
 
 class PowerLossRecovery:
     def __init__(self, config):

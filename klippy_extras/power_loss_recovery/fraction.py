@@ -5,8 +5,7 @@
 #
 # Taken from where the motors are, in X and Y: a share of the length of a
 # straight move, or of the angle that an arc sweeps.  Never more than is done.
-import math
-import re
+import math, re
 
 # A line is only said to be partly laid up to this much before where the
 # motors are: laying 0.2 mm twice is harmless, a gap is not.

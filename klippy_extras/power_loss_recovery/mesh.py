@@ -6,8 +6,7 @@
 # A profile's name alone is not enough: a mesh that was probed and never stored
 # with SAVE_CONFIG, as every adaptive one, is gone with klippy.  So its points
 # are kept with it, by Moonraker, and given back from there.
-import collections
-import logging
+import collections, logging
 
 from . import z_calibration
 

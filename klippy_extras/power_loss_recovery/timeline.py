@@ -8,9 +8,7 @@
 # to fill and to free memory that is not used again at once is what costs most.
 # What a mark of a line would say is worked out for the few that somebody asks
 # for.
-import bisect
-import collections
-import re
+import bisect, collections, re
 
 from . import counter, fraction
 

@@ -5,9 +5,7 @@
 #
 # As Python literals, which SET_GCODE_VARIABLE takes as well: JSON knows no
 # tuples.
-import ast
-import logging
-import re
+import ast, logging, re
 
 PREFIX = 'gcode_macro '
 # Of one value, and of all of them

@@ -9,9 +9,7 @@
 #                                 be level with the first motor at its switch
 #   z_calibration_info            {'time': Unix time, 'config': what the
 #                                 heights depend on in printer.cfg}
-import binascii
-import json
-import time
+import binascii, json, time
 
 REMOTE_METHOD = 'plr_calibrated'
 INFO = 'z_calibration_info'

@@ -16,7 +16,6 @@
 # On a floating bed "up" is Z+ too: the bed goes down to its switches.
 import logging
 
-
 class ZHomingError(Exception):
     pass
 

@@ -9,7 +9,6 @@
 # number that leaves room for the next move.
 import sys
 
-
 class ZMotors:
     def __init__(self, printer):
         self.printer = printer
