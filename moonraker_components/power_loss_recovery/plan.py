@@ -85,7 +85,7 @@ def make(
     bed = _bed(record, facts)
     printed = head.first_extrusion is not None
     part = purge.shifted(head.printed_box, origin)
-    top = (head.top_z or 0.0) + origin[2]
+    top = top_z + origin[2]
     depth = top - purge.height(record, facts.measures_z)
     strip = purge.beside(bed, part, printed, record.purged, depth)
     if not strip.on_bed:
