@@ -9,10 +9,16 @@ from dataclasses import replace
 import pytest
 
 from moonraker_components.power_loss_recovery.journal import Journal, JournalError
+from moonraker_components.power_loss_recovery.saving import tracker
 from tests.unit.samples import mark
 from tests.unit.tracker_bench import AFTER, LINES, NOW, Bench
 
 pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker, "RETRY_PERIOD", 0.01)
 
 
 async def test_a_cancelled_print_leaves_nothing(bench: Bench) -> None:
@@ -47,12 +53,10 @@ async def test_an_extra_in_trouble_does_not_keep_a_finished_print(
     assert bench.closed() == "complete"
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_close_that_fails_is_tried_again_until_it_is_durable(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr(
-        "moonraker_components.power_loss_recovery.saving.tracker.RETRY_PERIOD", 0.01
-    )
     await bench.see()
     bench.broken = JournalError("the disk is full")
     await bench.see("complete", pending_marks=0)
@@ -203,12 +207,10 @@ async def test_the_end_is_told_when_it_is_durable(bench: Bench, end: str) -> Non
     assert seen[-1] == (False, False, True)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_as_long_as_the_disk_refuses_the_end_is_not_told(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench,
 ) -> None:
-    monkeypatch.setattr(
-        "moonraker_components.power_loss_recovery.saving.tracker.RETRY_PERIOD", 0.01
-    )
     await bench.see()
     seen = said(bench)
     bench.broken = JournalError("the disk is read-only")
