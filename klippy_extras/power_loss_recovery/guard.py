@@ -9,6 +9,8 @@
 # position has been shifted against them since the hook began.
 import logging
 
+from . import carriages
+
 # Below the top of the part: rounding, and a nozzle put down on the last layer
 TOLERANCE = .02
 
@@ -125,8 +127,10 @@ class Guard:
                     for s in self.kin.get_steppers()}
         true = {name: believed[name] + now[name] - self.began[name]
                 for name in now}
-        before = self.kin.calc_position(believed)
-        after = self.kin.calc_position(true)
+        dual = carriages.find(self.printer)
+        before, after = [
+            self.kin.calc_position(carriages.put_right(dual, self.kin, place))
+            for place in (believed, true)]
         return [after[i] - before[i] - self.known[i] for i in range(3)]
     # Moves
     def _check_move(self, move):
