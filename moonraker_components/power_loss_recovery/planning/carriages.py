@@ -26,13 +26,19 @@ Limits = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Carriage:
-    """low, high: its travel; endstop: where it stands after G28, mm.  upwards: it
-    homes towards `high`."""
+    """low, high: its travel, mm.  upwards: it homes towards `high`.  retract: how far
+    Kalico backs off the endstop in the end, mm; Klipper does not."""
 
     low: float
     high: float
     endstop: float
     upwards: bool
+    retract: float = 0.0
+
+    @property
+    def parked(self) -> float:
+        """After G28; of the two places the one that takes more from the other."""
+        return self.endstop + (-self.retract if self.upwards else self.retract)
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,8 @@ class Pair:
         if low >= high:
             low, high = own.low, own.high
         if self.is_lower(index):
-            return low, min(high, other.endstop - self.apart)
-        return max(low, other.endstop + self.apart), high
+            return low, min(high, other.parked - self.apart)
+        return max(low, other.parked + self.apart), high
 
 
 def read(settings: Mapping[str, Any]) -> Pair | None:
@@ -100,7 +106,8 @@ def _carriage(section: Mapping[str, Any]) -> Carriage:
     upwards = section.get("homing_positive_dir")
     if upwards is None:
         upwards = endstop > (low + high) / 2
-    return Carriage(low, high, endstop, bool(upwards))
+    retract = float(section.get("homing_retract_dist") or 0.0)
+    return Carriage(low, high, endstop, bool(upwards), retract)
 
 
 def in_use(record: Record) -> int:

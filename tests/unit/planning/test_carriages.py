@@ -179,6 +179,17 @@ def test_what_klippy_takes_by_default_is_taken_here() -> None:
     assert y is not None and y.axis == 1
 
 
+def test_kalico_leaves_the_parked_one_further_in() -> None:
+    dual = {**LEGACY["dual_carriage"], "homing_retract_dist": 5.0}
+    pair = read({**LEGACY, "dual_carriage": dual})
+    assert pair is not None and pair.both[1].parked == 295.0
+    assert replace(pair, apart=80.0).bed(0) == (5.0, 215.0)
+    x = {**LEGACY["stepper_x"], "homing_retract_dist": 4.0}
+    pair = read({**LEGACY, "stepper_x": x})
+    assert pair is not None and pair.both[0].parked == -46.0
+    assert replace(pair, apart=80.0).bed(1) == (34.0, 250.0)
+
+
 @pytest.mark.parametrize("settings", [
     {}, {"dual_carriage": {}}, {**LEGACY, "dual_carriage": {"position_max": "x"}},
     {**GENERIC, "dual_carriage v": {}},
