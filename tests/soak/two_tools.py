@@ -92,12 +92,16 @@ def extruder(name: str, seconds: float = 0.0) -> Until:
     )
 
 
-def in_second(seconds: float) -> Until:
+def in_turn(*parts: Until) -> Until:
     def until(printer: VirtualPrinter) -> None:
-        extruder("extruder1")(printer)
-        after_plastic(seconds)(printer)
+        for part in parts:
+            part(printer)
 
     return until
+
+
+def in_second(seconds: float) -> Until:
+    return in_turn(extruder("extruder1"), after_plastic(seconds))
 
 
 EXTRUDERS = (
@@ -107,7 +111,7 @@ EXTRUDERS = (
         0.2, 2.5, lambda s: extruder("extruder", s)
     )),
     Moment("in the change to the second", within(
-        0.2, 2.5, lambda s: extruder("extruder1", s)
+        0.2, 2.5, lambda s: in_turn(extruder("extruder"), extruder("extruder1", s))
     )),
     Moment("in the second again", within(1.0, 4.0, in_second), "extruder1"),
 )  # fmt: skip
