@@ -43,3 +43,10 @@ def put_right(dual, kin, positions):
     first, second = kin.rails[dual.axis], dual.dc[1].get_rail()
     place = positions[second.get_name()]
     return dict(positions, **{first.get_name(): place})
+
+def moving(dual, axis):
+    """Which of its carriages moves an axis; None where there is but one."""
+    if dual is None or axis not in (getattr(dual, 'axes', None)
+                                    or (dual.axis,)):
+        return None
+    return repr(modes(dual))

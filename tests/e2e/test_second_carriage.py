@@ -47,6 +47,7 @@ gcode:
 
 [power_loss_recovery]
 restart_gcode:
+    G28 X Y
     SET_DUAL_CARRIAGE CARRIAGE={first}
     G91
     G1 Z2

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from klippy_extras.power_loss_recovery import carriages, rare
+from klippy_extras.power_loss_recovery.guard import Guard
 from klippy_extras.power_loss_recovery.marks import Marks
 from klippy_extras.power_loss_recovery.motors import Motors
 from tests.unit.extra.fake_printer import Printer
@@ -170,3 +171,87 @@ def test_a_machine_with_one_carriage_is_as_it_was() -> None:
     assert rare.carriages(machine(None)) is None
     places = {"stepper_x": 1.0}
     assert carriages.put_right(None, None, places) is places
+
+
+class Guarded(Kinematics):
+    """What the guard sees: where the motors are is step counts, the rest is told."""
+
+    def __init__(self, dual: Dual) -> None:
+        super().__init__(dual.rails)
+        self.dual = dual
+        self.true = dict(self.places)
+        self.told: list[list[float]] = []
+
+    def get_kinematics(self) -> Guarded:
+        return self
+
+    def get_steppers(self) -> list[Any]:
+        return [
+            SimpleNamespace(
+                get_name=lambda name=name: name, get_step_dist=lambda: 0.0025,
+                get_mcu_position=lambda name=name: round(self.true[name] / 0.0025),
+                get_commanded_position=lambda name=name: self.places[name],
+            )
+            for name in self.places
+        ]  # fmt: skip
+
+    def calc_position(self, positions: dict[str, float]) -> list[float]:
+        # v0.12 has it wrong, and the others know it.
+        name = "stepper_x"
+        if self.dual.kind != "v0.12" and self.dual.rails[1].mode == "PRIMARY":
+            name = "dual_carriage"
+        return [positions[name], positions["stepper_y"], positions["stepper_z"]]
+
+    def flush_step_generation(self) -> None:
+        pass
+
+    def get_status(self, eventtime: float) -> dict[str, Any]:
+        return {"homed_axes": "xyz"}
+
+    def check_move(self, move: Any) -> None:
+        pass
+
+    def get_position(self) -> list[float]:
+        return [*self.calc_position(self.places), 0.0]
+
+    def set_position(self, position: list[float], homing_axes: Any = ()) -> None:
+        self.told.append([round(value, 3) for value in position[:3]])
+
+
+@pytest.fixture
+def guarded(dual: Dual) -> tuple[Guard, Guarded]:
+    printer, kin = machine(dual), Guarded(dual)
+    printer.objects["toolhead"] = kin
+    guard = Guard(printer, lambda text: None)
+    guard.arm(10.0, (0.0, 0.0, 1.0, 1.0))
+    return guard, kin
+
+
+def test_in_a_hook_each_carriage_is_homed_for_itself(
+    guarded: tuple[Guard, Guarded],
+) -> None:
+    guard, kin = guarded
+    homed = SimpleNamespace(get_axes=lambda: [0])
+    # The switches close a little elsewhere than the last time.
+    for index, (name, astray) in enumerate(
+        (("stepper_x", 0.3), ("dual_carriage", -0.2))
+    ):
+        kin.dual.use(index, other_stands_at=0.0)
+        kin.places[name] += astray
+        guard._handle_home_rails_end(homed, [])
+    kin.dual.use(0, other_stands_at=0.0)
+    assert guard.correct() == "" and kin.told == []
+    kin.dual.use(1, other_stands_at=0.0)
+    assert guard.release() == "" and kin.told == []
+
+
+def test_a_position_that_a_hook_has_told_is_put_right_for_the_second_one(
+    guarded: tuple[Guard, Guarded],
+) -> None:
+    guard, kin = guarded
+    kin.dual.use(1, other_stands_at=1.0)
+    kin.places["dual_carriage"] = 10.0  # SET_KINEMATIC_POSITION X=10
+    assert guard.release() == ""
+    assert [told[0] - kin.get_position()[0] for told in kin.told] == [
+        pytest.approx(140.0)
+    ]
