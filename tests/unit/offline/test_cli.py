@@ -148,8 +148,8 @@ def test_a_second_nozzle_may_be_on_a_second_carriage(tmp_path: Path) -> None:
     asked = ["resume-file", two, "--position", position]
     more = ["--standalone", "--bed", "220,220"]
     assert "(IDEX) do not run this file" in made(*asked, *more)
-    assert "IDEX" not in made("resume-file", CUBE, "--layer", 9, "--standalone",
-                              "-o", tmp_path / "one.gcode")  # fmt: skip
+    assert "(IDEX)" not in made("resume-file", CUBE, "--layer", 9, "--standalone",
+                                "-o", tmp_path / "one.gcode")  # fmt: skip
 
 
 def test_a_bed_that_nobody_names_is_asked_for(tmp_path: Path) -> None:
