@@ -92,6 +92,16 @@ def extruder(name: str, seconds: float = 0.0) -> Until:
     )
 
 
+def laying_with(name: str) -> Until:
+    """Klippy reads ahead: the motors are still with the one before for a while."""
+
+    def active(printer: VirtualPrinter) -> bool:
+        ours = printer.objects("power_loss_recovery")["power_loss_recovery"]
+        return bool(ours["mark"]) and ours["mark"]["state"]["tool"]["active"] == name
+
+    return when(f"plastic of {name}", active)
+
+
 def in_turn(*parts: Until) -> Until:
     def until(printer: VirtualPrinter) -> None:
         for part in parts:
@@ -101,7 +111,7 @@ def in_turn(*parts: Until) -> Until:
 
 
 def in_second(seconds: float) -> Until:
-    return in_turn(extruder("extruder1"), after_plastic(seconds))
+    return in_turn(laying_with("extruder1"), after_plastic(seconds))
 
 
 EXTRUDERS = (
