@@ -151,3 +151,10 @@ def test_limits_are_those_of_the_status(klippy: Klippy, short: bool) -> None:
     limits = {"max_accel": 900.0, "minimum_cruise_ratio": ratio}
     assert refreshed(shot, "M204")["limits"] == limits
     assert klippy.limits_asked == asked
+
+
+def test_states_that_are_saved_by_the_way_are_not_the_files(klippy: Klippy) -> None:
+    by_the_way = dict.fromkeys(("_retract_state", "_PLR_HOOK"), {})
+    klippy.gcode_move.saved_states = {**by_the_way, "mine": {"a": 1}}
+    shot = refreshed(snapshot.Snapshot(klippy), "SAVE_GCODE_STATE")
+    assert shot["gcode"]["states"] == {"mine": {"a": 1}}
