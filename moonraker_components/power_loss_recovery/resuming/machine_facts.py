@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import plan, sequence, tools
-from ..planning import hooks, purge, restore, rotor
+from ..planning import carriages, hooks, purge, restore, rotor
 from ..planning.facts import KINEMATICS, Facts
 from ..settings import Settings
 
@@ -80,6 +80,7 @@ async def facts(
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
         z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
         changer=tools.read(status),
+        carriages=carriages.read(settings),
         hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 

@@ -53,3 +53,10 @@ async def test_the_purge_is_never_more_than_klippy_lets_through(
     klippy.status["configfile"]["settings"]["extruder"].update(extruder)
     found = await facts(klippy.api, "extruder")
     assert found.purge_flow == pytest.approx(flow, rel=1e-3)
+
+
+async def test_two_carriages_are_facts(klippy: FakeKlippy) -> None:
+    assert (await facts(klippy.api, "extruder")).carriages is None
+    klippy.become_idex()
+    found = (await facts(klippy.api, "extruder")).carriages
+    assert found is not None and found.bed(1) == (20.0, 250.0)
