@@ -125,7 +125,7 @@ class CutTrial:
         state = self._read()
         wrong = [complaint(state, disk.synced, disk.seen)]
         record = saved_in(state)
-        if pending and kind == "discarding" and record is None:
+        if pending and kind == "discarding" and claims.over:
             self.unanswered.discard(pending)
         wrong.append(self._broken(claims, record))
         lost = None
@@ -136,6 +136,9 @@ class CutTrial:
         caught = disk.caught
         self.printer.power_on()
         wrong.append(self._disagreement(record))
+        if pending and kind == "discarding" and self._pending() != pending:
+            # Nobody was told, but it is done.
+            self.unanswered.discard(pending)
         found = "nothing" if state is None else state.closed or "a print"
         return Cut(
             self.count, kind, found, lost, caught, tuple(filter(None, wrong))
