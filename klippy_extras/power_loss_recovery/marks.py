@@ -31,6 +31,8 @@ class Marks:
         self.job = 0
         # Told when a slow line begins, and when it has ended: see pause.py
         self.watch = None
+        # Whether somebody wants the print to end: see cancel.py
+        self.is_cancelling = lambda: False
         self.failed = ""
         self.is_approximate = self.is_shutdown = False
         self._extruder_name = 'extruder'
@@ -292,6 +294,7 @@ class Marks:
             'queued': {'file_position': newest.file_position,
                        'print_time': newest_time},
             'job': mark.job,
+            'cancelling': self.is_cancelling(),
             'state': mark.state,
         }
     def pending(self):

@@ -53,6 +53,11 @@ def warnings(record: Record, scene: Scene) -> list[str]:
             "Another print has run since: this part must still be where it was, and"
             " nothing else on the bed."
         )
+    if record.cancelling:
+        found.append(
+            "Somebody had cancelled it, and that was not done yet: Discard, unless you"
+            " want it to go on after all."
+        )
     if record.paused:
         found.append("It was paused, and will be paused again: then press Resume.")
     found += cooling.warnings(record, scene.outage)

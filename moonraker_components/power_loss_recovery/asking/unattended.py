@@ -14,6 +14,7 @@ from .doubts import Scene
 NO_CLOCK = (
     "the host's clock is not set yet, so nobody knows how long the power was off"
 )
+CANCELLED = "the print was being cancelled when the power failed"
 # Colder than this and the part has let go or it will hold without heat.
 HOLD_DROP = 30.0  # degrees C
 BED_MARGIN = 1.0  # below the maximum of the bed's heater
@@ -27,6 +28,8 @@ def resume(settings: Settings, record: Record, scene: Scene) -> str:
         return f"it was no power loss ({scene.interruption.words})"
     if scene.aside:
         return "another print has run since"
+    if record.cancelling:
+        return CANCELLED
     if record.paused:
         return "the print was paused, and only a person knows why"
     tried = _tried(settings, scene)
@@ -55,6 +58,8 @@ def hold_bed(settings: Settings, record: Record, scene: Scene) -> str:
         return f"{scene.interruption.words}. Somebody should look first"
     if scene.aside:
         return "another print has run since"
+    if record.cancelling:
+        return CANCELLED
     if scene.bed < record.bed_target - HOLD_DROP:
         return f"the bed has cooled to {scene.bed:.0f} °C already"
     return _tried(settings, scene)
