@@ -27,6 +27,7 @@ from .faces.api import Api
 from .faces.console import Console
 from .faces.endpoints import NOTIFICATIONS
 from .journal import Journal
+from .planning import spools
 from .resuming.preparing import Preparing
 from .resuming.rehearsal import Rehearsal
 from .resuming.resumer import Resumer
@@ -182,9 +183,13 @@ class PowerLossRecovery:
                 )
                 return
             self.tracker.configure(Settings.from_klippy(section))
-            self.subscription = {**SUBSCRIPTION, **{
-                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
-            }}  # fmt: skip
+            names = await self.klippy_apis.get_object_list()
+            self.attendant.spools = tuple(spools.watching(names, settings))
+            boards = [name for name in settings if name.split()[0] == "mcu"]
+            self.subscription = {
+                **SUBSCRIPTION, **dict.fromkeys(boards, ["last_stats"]),
+                **dict.fromkeys(self.attendant.spools, ["filament_detected"]),
+            }  # fmt: skip
             status = await self.klippy_apis.subscribe_objects(
                 self.subscription, self._handle_update
             )

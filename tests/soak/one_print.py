@@ -30,7 +30,7 @@ STARVED = (*busy.STARVED, "Lost communication with MCU", "('identify_response', 
 TIMEOUT = 900.0  # s, of one wait
 POLL = 0.05
 GOES_ON_MM = 1.0  # of filament, more than undoing a retraction
-PAUSED = "It was paused"
+PAUSED = "will be paused"
 NO_OFFER_S = 3.0  # until it would be there
 RUNNING = ("printing", "paused", "standby")
 

@@ -6,6 +6,7 @@ Each function gives the reason why not, in words that follow a colon; "" means y
 """
 from __future__ import annotations
 
+from ..planning import spools
 from ..prompts import span
 from ..record import Record
 from ..settings import Settings
@@ -32,6 +33,9 @@ def resume(settings: Settings, record: Record, scene: Scene) -> str:
         return CANCELLED
     if record.paused:
         return "the print was paused, and only a person knows why"
+    empty = spools.empty(record, scene.spools)
+    if empty:
+        return f"[{empty[0]}] sees no filament"
     tried = _tried(settings, scene)
     if tried or settings.auto_resume == "always":
         return tried

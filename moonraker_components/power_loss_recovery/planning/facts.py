@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import tools
 from ..record import Record
@@ -26,7 +27,8 @@ class Facts:
     max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
     the owner's G-code that are set.  changer: None if the machine changes no tools.
     outage: None if there was none.  begun: whether the file has laid plastic before the
-    saved place, as far as that had to be known.
+    saved place, as far as that had to be known.  spools: status of the filament sensors
+    that watch.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -46,6 +48,7 @@ class Facts:
     changer: tools.Changer | None = None
     outage: cooling.Outage | None = None
     begun: bool = False
+    spools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def cold(self, record: Record) -> bool:
         """Whether klippy lets no filament be moved at what the nozzle had."""

@@ -71,6 +71,7 @@ class Resumer:
         self.busy = False
         self.ending = False  # it stops, or its print is being started
         self.step: answers.Step | None = None
+        self.pauses = False  # what was resumed stands paused
 
     # Ending
 
@@ -283,6 +284,7 @@ class Resumer:
             outline.first, making, self.gcodes, self.scratch, self.klippy,
             self.eventloop.run_in_thread, report, note_z,
         )  # fmt: skip
+        self.pauses = making.result().plan.pauses
         self.component.outages.ended(pending.job_id, "resumed")
         # Until the print is seen, nobody may discard what it comes from.
         until = time.monotonic() + START_TIMEOUT
@@ -308,9 +310,8 @@ class Resumer:
         return await self.component.klippy_apis.start_print(name)
 
     def _outcome(self) -> str:
-        pending = self.tracker.pending
-        if pending is not None and pending.record.paused:
-            return "The print is paused again, as it was: RESUME when you are ready."
+        if self.pauses:
+            return "The print is ready, and paused: RESUME when you are."
         return "The print goes on."
 
     def _resume_ended(self, task: asyncio.Task[None]) -> None:
