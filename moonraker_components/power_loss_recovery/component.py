@@ -28,6 +28,7 @@ from .faces.console import Console
 from .faces.endpoints import NOTIFICATIONS
 from .journal import Journal
 from .planning import spools
+from .resuming import stops
 from .resuming.preparing import Preparing
 from .resuming.rehearsal import Rehearsal
 from .resuming.resumer import Resumer
@@ -241,7 +242,7 @@ class PowerLossRecovery:
     async def _handle_shutdown(self) -> None:
         state = self.resumer.klippy_connection.state
         self.tracker.klippy_gone(interruption.shutdown(state.message))
-        await self._handle_gone()
+        self._klippy_gone(stops.by_shutdown(state.message))
         self.eventloop.create_task(self._note_stopped())
 
     async def _note_stopped(self) -> None:
@@ -251,8 +252,11 @@ class PowerLossRecovery:
                 self.tracker.commit(mark, "stop")
 
     async def _handle_gone(self) -> None:
+        self._klippy_gone(stops.LEFT)
+
+    def _klippy_gone(self, why: str) -> None:
         self.tracker.klippy_gone()
-        self.resumer.cancel()
+        self.resumer.cancel(why)
         self.attendant.klippy_gone()
         self.preparing.klippy_gone()
         self.changed()

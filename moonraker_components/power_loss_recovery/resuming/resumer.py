@@ -20,7 +20,7 @@ from ..planning.purge import Strip, note
 from ..planning.steps import Step
 from ..record import Phases, RecordError
 from ..saving.lineage import Pending
-from . import elsewhere, recovery
+from . import elsewhere, recovery, stops
 from .machine_facts import Klippy
 from .read_once import ReadOnce
 
@@ -65,21 +65,22 @@ class Resumer:
         )
         apis = component.klippy_apis
         self.klippy = Klippy(
-            apis.run_gcode, apis.query_objects, apis.get_object_list, self._start_print
+            self._run_gcode, apis.query_objects, apis.get_object_list, self._start_print
         )
         self.task: asyncio.Task[None] | None = None
         self.busy = False
         self.ending = False  # it stops, or its print is being started
+        self.why = ""  # it was stopped by klippy
         self.step: answers.Step | None = None
         self.pauses = False  # what was resumed stands paused
 
     # Ending
 
-    def cancel(self) -> None:
-        """Klippy is gone, or Moonraker ends."""
+    def cancel(self, why: str = "") -> None:
+        """Klippy is gone, `why` says how, or Moonraker ends."""
         # Twice would keep the machine from being made safe.
         if self.task is not None and not self.ending:
-            self.ending = True
+            self.ending, self.why = True, why
             self.task.cancel()
 
     def cancel_asked(self) -> None:
@@ -133,7 +134,7 @@ class Resumer:
         ended: Callable[[asyncio.Task[None]], None],
     ) -> None:  # fmt: skip
         """As long as `work` runs, there is no other resume; cancel() stops it."""
-        self.ending = False
+        self.ending, self.why = False, ""
         self.task = self.eventloop.create_task(work)
         self.task.add_done_callback(self._released)
         self.task.add_done_callback(ended)
@@ -179,7 +180,7 @@ class Resumer:
                 else:
                     making = loop.create_future()
                     making.set_result(prepared)
-                self.ending = False
+                self.ending, self.why = False, ""
                 self.task = self.eventloop.create_task(
                     self._carry_out(pending, outline, making)
                 )
@@ -301,6 +302,12 @@ class Resumer:
         except (JournalError, RecordError) as e:
             logging.info(f"power_loss_recovery: where it purges is not saved: {e}")
 
+    async def _run_gcode(self, script: str) -> object:
+        # It would be refused, or wait for a board that is lost.
+        if self.klippy_connection.state != KlippyState.READY:
+            raise self.server.error("Klipper is not ready", 503)
+        return await self.component.klippy_apis.run_gcode(script)
+
     async def _start_print(self, name: str) -> object:
         # From here on a cancel would leave a print that runs without its heaters.
         self.ending = True
@@ -314,11 +321,21 @@ class Resumer:
             return "The print is ready, and paused: RESUME when you are."
         return "The print goes on."
 
+    def _ended_by_klippy(self, task: asyncio.Task[None]) -> str:
+        state = self.klippy_connection.state
+        failed = not task.cancelled() and task.exception() is not None
+        if failed and not self.why and state == KlippyState.SHUTDOWN:
+            # What was being run has told us before Moonraker did.
+            return stops.by_shutdown(state.message)
+        return self.why
+
     def _resume_ended(self, task: asyncio.Task[None]) -> None:
         """However it ended: also when it was stopped before its first step."""
         self.task, self.step, self.ending = None, None, False
-        error = ""
-        if task.cancelled():
+        error, again = "", "Nothing is lost: it can be tried again."
+        if why := self._ended_by_klippy(task):
+            error, again = f"The resume was stopped: {why}", "Nothing is lost."
+        elif task.cancelled():
             error = "The resume was stopped."
         elif (e := task.exception()) is not None:
             error = f"The resume failed: {e}"
@@ -326,7 +343,7 @@ class Resumer:
                 logging.info("power_loss_recovery: resume", exc_info=e)
         if error:
             self.component.set_error(error)
-            self.component.tell(f"{error} Nothing is lost: it can be tried again.")
+            self.component.tell(f"{error} {again}")
         else:
             self.component.tell(self._outcome())
         self.component.changed()
