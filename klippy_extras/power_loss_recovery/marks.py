@@ -271,7 +271,7 @@ class Marks:
         """A mark as it is published: with what klippy sets late."""
         if mark is not None:
             mark['state'] = self.snapshot.with_late(
-                mark['state'], self.reactor.monotonic())
+                mark['state'], self.reactor.monotonic(), not self.pending())
         return mark
     def _describe(self, print_time, position):
         found = self.timeline.advance(print_time)

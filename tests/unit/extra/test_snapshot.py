@@ -151,3 +151,18 @@ def test_limits_are_those_of_the_status(klippy: Klippy, short: bool) -> None:
     limits = {"max_accel": 900.0, "minimum_cruise_ratio": ratio}
     assert refreshed(shot, "M204")["limits"] == limits
     assert klippy.limits_asked == asked
+
+
+def test_what_is_excluded_in_a_pause_is_in_the_mark(klippy: Klippy) -> None:
+    """Before that a line tells it, and lines that are not laid yet count for more."""
+    excluded: list[str] = []
+    klippy.exclude_object = SimpleNamespace(  # type: ignore[attr-defined]
+        get_status=lambda t: {"current_object": "A", "excluded_objects": excluded}
+    )
+    shot = snapshot.Snapshot(klippy)
+    before = shot.state
+    excluded.append("B")
+    assert shot.with_late(before, 1.0)["objects"]["excluded"] == []
+    late = shot.with_late(before, 1.0, at_rest=True)["objects"]
+    assert late == {"current": "A", "excluded": ["B"]}
+    assert before["objects"]["excluded"] == []
