@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from moonraker.common import KlippyState
+from moonraker.common import KlippyState, WebRequest
 from moonraker.utils import ServerError
 
 from moonraker_components.power_loss_recovery import files, sequence
@@ -42,7 +42,8 @@ class FakeServer:
         self.jobs: list[dict[str, Any]] = []
         self.fields: list[Any] = []
         gcodes = folder / "gcodes"
-        connection = SimpleNamespace(state=KlippyState.READY)
+        self.requests: list[str] = []  # to klippy, beside its G-code
+        connection = SimpleNamespace(state=KlippyState.READY, request=self.request)
         self.connection = connection
         self.components = {
             "file_manager": SimpleNamespace(get_directory=lambda root: str(gcodes)),
@@ -69,6 +70,9 @@ class FakeServer:
         }  # fmt: skip
         self.folder = folder
         self.update: Any = None
+
+    async def request(self, asked: WebRequest) -> None:
+        self.requests.append(asked.get_endpoint())
 
     async def subscribe(self, wanted: Any, callback: Any) -> dict[str, Any]:
         self.update = callback

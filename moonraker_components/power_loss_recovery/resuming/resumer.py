@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moonraker.common import KlippyState
+from moonraker.common import KlippyState, WebRequest
 
 from .. import answers, files, plan, sequence
 from ..gcode.errors import GcodeError
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from ..component import PowerLossRecovery
 
 START_TIMEOUT = 5.0
+STOP_HOOK = "power_loss_recovery/stop_hook"  # of klippy's extra
+STOPPING = (
+    "The resume is being stopped: the heaters go off, and the nozzle up, as soon as"
+    " Klipper has ended the command that it is at. If that is too late, use the"
+    " emergency stop."
+)
 EXPECTED = (
     sequence.SequenceError, recovery.Interrupted, plan.Refusal, files.FileProblem,
     GcodeError,
@@ -92,6 +99,13 @@ class Resumer:
                 "Too late: the resume is stopping, or its print begins", 409
             )
         self.cancel()
+        self.component.tell(STOPPING)
+        self.eventloop.create_task(self._stop_hook())
+
+    async def _stop_hook(self) -> None:
+        """One that waits for heat keeps all G-code waiting; it is asked otherwise."""
+        with contextlib.suppress(self.server.error):
+            await self.klippy_connection.request(WebRequest(STOP_HOOK, {}))
 
     async def stop(self, timeout: float) -> None:
         """Cancel, and give the machine `timeout` seconds to be made safe."""
