@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 5.0
 STOP_HOOK = "power_loss_recovery/stop_hook"  # of klippy's extra
-STOPPING = (
-    "The resume is being stopped: the heaters go off, and the nozzle up, as soon as"
-    " Klipper has ended the command that it is at. If that is too late, use the"
-    " emergency stop."
-)
 EXPECTED = (
     sequence.SequenceError, recovery.Interrupted, plan.Refusal, files.FileProblem,
     GcodeError,
@@ -99,7 +94,10 @@ class Resumer:
                 "Too late: the resume is stopping, or its print begins", 409
             )
         self.cancel()
-        self.component.tell(STOPPING)
+        if self.step is not None:
+            self.step = {**self.step, "name": "stopping", "title": stops.ASKED}
+        self.component.tell(f"The resume ends. {stops.ASKED}")
+        self.component.changed()
         self.eventloop.create_task(self._stop_hook())
 
     async def _stop_hook(self) -> None:

@@ -1,6 +1,6 @@
 # Copyright (C) 2026  The klipper-power-loss-recovery authors
 # This file may be distributed under the terms of the GNU GPLv3 license.
-"""Why klippy ended a resume, and what to do: for the owner."""
+"""Why a resume is ended, and what to do: for the owner."""
 from __future__ import annotations
 
 import re
@@ -10,6 +10,10 @@ from ..saving import interruption
 _BOARD = re.compile(r"lost communication|spontaneous restart|serial connection", re.I)
 _WANTED = re.compile(r"M112|webhooks request", re.I)
 AGAIN = "then FIRMWARE_RESTART: the print is offered again."
+ASKED = (
+    "Stopping: the heaters go off, and the nozzle up, as soon as Klipper has ended the"
+    " command that it is at. If that is too late, use the emergency stop."
+)
 LEFT = (
     "Klipper was restarted, or has ended. The print is offered again as soon as Klipper"
     " is ready."

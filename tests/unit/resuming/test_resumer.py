@@ -62,6 +62,9 @@ async def test_cancelled_in_any_step_it_is_safe_and_can_be_tried_again(
     await bench.until(script)
     bench.klippy.hangs = ""
     bench.plr.resumer.cancel_asked()
+    status = bench.plr.status()
+    assert status["state"] == "resuming" and status["step"] is not None
+    assert status["step"]["name"] == "stopping" and "Klipper" in status["step"]["title"]
     with pytest.raises(ServerError, match="Too late"):
         bench.plr.resumer.cancel_asked()
     await bench.ended()
