@@ -209,14 +209,14 @@ class Marks:
         self.snapshot.refresh(parts, eventtime)
         if parts is snapshot.ALL_PARTS:
             self._next_refresh = eventtime + self.mark_interval
-            self._extruder_name = self.snapshot.state['tool'].get('active')
     def _make_mark(self, file_position, shape, file_path):
         gm = self.gcode_move
         raw = gm.last_position
         base = gm.base_position
         position = (raw[0] - base[0], raw[1] - base[1], raw[2] - base[2],
                     (raw[3] - base[3]) / gm.extrude_factor)
-        name = self._extruder_name
+        # As it is now: the state may not have been looked at yet
+        name = self._extruder_name = self.toolhead.get_extruder().get_name()
         high = max(self.high_water.get(name, raw[3]), raw[3])
         self.high_water[name] = high
         return timeline.Mark(file_position, position,

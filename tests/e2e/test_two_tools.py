@@ -189,6 +189,22 @@ def test_the_print_goes_on_with_its_tool_and_all_temperatures(
         assert told == value, key
 
 
+def test_filament_that_another_extruder_has_moved_is_not_pulled_back_here(
+    tmp_path: Path,
+) -> None:
+    # A resume has purged with the second; the file goes on and changes to the first
+    file = tmp_path / "some.gcode"
+    file.write_bytes(b"M83\nT0\nG1 X100 E5 F1800\nG1 E-1 F2100\n")
+    with TwoExtruders(file, True) as klippy:
+        klippy.api.gcode(f"{FLUSH}\nT1\nM83\nG1 X120 Y100 Z1 F6000\nG1 X150 E30 F900")
+        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
+        klippy.wait_printed()
+        klippy.api.gcode(f"G4 P5000\n{FLUSH}")
+        mark = klippy.api.objects("power_loss_recovery")["power_loss_recovery"]["mark"]
+    assert mark["file_position"] == file.stat().st_size
+    assert mark["retracted"] == pytest.approx(1.0)
+
+
 def resume(mark: dict[str, Any], at: int, changer: tools.Changer | None) -> plan.Plan:
     job = Job("part.gcode", len(PRINT), 1.7e9, "0" * 64, 1.7e9)
     line = PRINT[at : PRINT.index(b"\n", at)]

@@ -92,12 +92,26 @@ def extruder(name: str, seconds: float = 0.0) -> Until:
     )
 
 
-def in_second(seconds: float) -> Until:
+def laying_with(name: str) -> Until:
+    """Klippy reads ahead: the motors are still with the one before for a while."""
+
+    def active(printer: VirtualPrinter) -> bool:
+        ours = printer.objects("power_loss_recovery")["power_loss_recovery"]
+        return bool(ours["mark"]) and ours["mark"]["state"]["tool"]["active"] == name
+
+    return when(f"plastic of {name}", active)
+
+
+def in_turn(*parts: Until) -> Until:
     def until(printer: VirtualPrinter) -> None:
-        extruder("extruder1")(printer)
-        after_plastic(seconds)(printer)
+        for part in parts:
+            part(printer)
 
     return until
+
+
+def in_second(seconds: float) -> Until:
+    return in_turn(laying_with("extruder1"), after_plastic(seconds))
 
 
 EXTRUDERS = (
@@ -107,7 +121,7 @@ EXTRUDERS = (
         0.2, 2.5, lambda s: extruder("extruder", s)
     )),
     Moment("in the change to the second", within(
-        0.2, 2.5, lambda s: extruder("extruder1", s)
+        0.2, 2.5, lambda s: in_turn(extruder("extruder"), extruder("extruder1", s))
     )),
     Moment("in the second again", within(1.0, 4.0, in_second), "extruder1"),
 )  # fmt: skip

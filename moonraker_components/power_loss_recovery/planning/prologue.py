@@ -23,6 +23,9 @@ RETRACT_SPEED = 1800
 RETRACT = 0.8
 # Less is the rounding of relative E, added up over a print.
 RETRACT_NOISE = 0.01
+# Klipper spreads a move of the filament over up to 0.2 s around it, where there is
+# pressure advance: it would begin above the part. Klipper: kinematics/extruder.py.
+SPREAD = 0.1  # s
 MIN_SPEED = 0.001
 # What a file's M106 P0, P1 and so on are called
 NUMBERED_FAN = re.compile(r"fan(\d*)")
@@ -218,6 +221,7 @@ def _approach(
 
 
 def _filament(record: Record, firmware_retracted: bool) -> Iterator[Command]:
+    yield f"G4 P{SPREAD * 1000:.0f}", "all still, before filament comes"
     forward = retraction(record)
     flow = record.state["coordinates"]["extrude_factor"]
     if record.retracted > RETRACT_NOISE:

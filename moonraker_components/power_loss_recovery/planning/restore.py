@@ -99,13 +99,9 @@ def mesh(
         yield f"BED_MESH_OFFSET X={x:.6f} Y={y:.6f} ZFADE={z_fade:.6f}", "of the mesh"
 
 
-def before_motion(record: Record, objects: frozenset[str]) -> Iterator[Command]:
-    """What bears on where the motors are: after the mesh, before the offsets."""
-    rare = record.rare
-    if "skew" in rare:
-        # The extra looks whether it is there: up to v0.12 no list of klippy's says so.
-        yield for_klippy(skew=rare["skew"]), "skew"
-    for name, (queue, distance) in rare.get("extruders", {}).items():
+def feeders(record: Record, objects: frozenset[str]) -> Iterator[Command]:
+    """Which motors move the filament of which extruder: before any filament moves."""
+    for name, (queue, distance) in record.rare.get("extruders", {}).items():
         if not _is_there(name, ("extruder_stepper",), objects) and name not in objects:
             continue
         yield (
@@ -116,6 +112,15 @@ def before_motion(record: Record, objects: frozenset[str]) -> Iterator[Command]:
             f"SET_EXTRUDER_ROTATION_DISTANCE EXTRUDER={name} DISTANCE={distance:.6f}",
             "rotation distance",
         )
+
+
+def before_motion(record: Record, objects: frozenset[str]) -> Iterator[Command]:
+    """What bears on where the motors are: after the mesh, before the offsets."""
+    rare = record.rare
+    if "skew" in rare:
+        # The extra looks whether it is there: up to v0.12 no list of klippy's says so.
+        yield for_klippy(skew=rare["skew"]), "skew"
+    yield from feeders(record, objects)
     if "input_shaper" in objects:
         words = [
             f"SHAPER_TYPE_{a}={kind} SHAPER_FREQ_{a}={hz:.6f} DAMPING_RATIO_{a}={d:.6f}"

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field, replace
 
 from .. import tools
 from ..record import Record
-from . import purge, rotor
+from . import purge, restore, rotor
 from .facts import Facts
 from .prologue import TRAVEL_SPEED, Z_SPEED
-from .restore import quoted
 
 # Frees a nozzle from most plastics without charring or dripping.
 SOFT_BELOW_TARGET = 50.0
@@ -130,7 +129,7 @@ def _lift_step(
     tool = tools.mount(record.state, facts.changer)
     if tool is not None and tool.changer.detects:
         # Since the yes, somebody may have changed it.
-        lines.append(f"_PLR_CHECK_TOOL NAME={quoted(tool.mounted.name)}")
+        lines.append(f"_PLR_CHECK_TOOL NAME={restore.quoted(tool.mounted.name)}")
     if facts.toolhead_z is None:
         below = [f"{name}:{mm:.4f}" for name, mm in stands.below.items() if mm > 0]
         more = f" BELOW={','.join(below)}" if below else ""
@@ -143,6 +142,8 @@ def _lift_step(
     lines += ["SET_GCODE_OFFSET X=0 Y=0 Z=0", "M220 S100", "M221 S100"]
     if "extruder1" in facts.objects:
         lines.append(f"ACTIVATE_EXTRUDER EXTRUDER={record.extruder}")
+    # Else a tool that shares its feeder with another one purges nothing.
+    lines += [command for command, _ in restore.feeders(record, facts.objects)]
     if facts.z_switches and facts.toolhead_z is None:
         # After a cut while Z was measured the switches may be near.
         lines.append(f"_PLR_LIFT DISTANCE={distance:.3f} CLEAR={clear_z:.3f}")

@@ -127,6 +127,10 @@ class Motion:
         self.absolute_coord = self.absolute_extrude = True
         self.motors = [0.0, 0.0, 0.0]
         self.alive = 1e9
+        self.extruder = "extruder"
+
+    def get_extruder(self) -> Any:
+        return SimpleNamespace(get_name=lambda: self.extruder)
 
     def monotonic(self) -> float:
         return self.now
@@ -308,6 +312,20 @@ def test_retraction_is_known(tracked: Any) -> None:
     motion.flush(1.0, 2.0)
     assert m.get_status(1.5)["retracted"] == 0
     assert m.get_status(3.0)["retracted"] == pytest.approx(0.8)
+
+
+def test_each_extruder_has_its_own_filament(tracked: Any) -> None:
+    m, motion, sd = tracked
+    # Something else has purged with the second before the file's first line
+    motion.extruder, motion.last_position = "extruder1", [0.0, 0.0, 0.0, 30.0]
+    m.watch = SimpleNamespace(note_start=lambda *a: None, note_line=lambda *a: None)
+    sd.begin("T0")
+    m.note_start()
+    motion.extruder, motion.last_position = "extruder", [0.0, 0.0, 0.0, 0.0]
+    m.note_line("T0")
+    sd.end()
+    motion.flush(1.0)
+    assert m.get_status(2.0)["retracted"] == 0
 
 
 def test_after_a_shutdown_nothing_is_promised(tracked: Any) -> None:

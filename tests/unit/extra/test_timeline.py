@@ -111,6 +111,9 @@ class Klippy:
         assert self.queue, "this would flush"
         self.queue[-1].timing_callbacks.append(callback)
 
+    def get_extruder(self) -> Any:
+        return SimpleNamespace(get_name=lambda: "extruder")
+
     def get_position(self) -> list[float]:
         return list(self.commanded_pos)
 

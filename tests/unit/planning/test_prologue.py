@@ -155,6 +155,15 @@ def test_filament_that_was_pulled_back_stays_pulled_back() -> None:
     assert not [t for t in texts(built(rec)) if t.startswith("G1 E")]
 
 
+@pytest.mark.parametrize("retracted", [0.0, 3.0])
+def test_the_nozzle_is_down_before_filament_moves(retracted: float) -> None:
+    # With pressure advance klippy moves it up to 0.1 s before its line
+    lines = texts(built(record(retracted=retracted)))
+    down = max(i for i, t in enumerate(lines) if t.startswith("G0 Z"))
+    assert [i for i, t in enumerate(lines) if t == "G4 P100"] == [down + 1]
+    assert not [t for t in lines[: down + 1] if t.startswith("G1 E")]
+
+
 def test_a_small_retraction_is_made_larger_for_the_travel_only() -> None:
     rec = record(retracted=0.3, state=state(coordinates={"extrude_factor": 0.8}))
     assert retraction(rec) == RETRACT
@@ -357,7 +366,7 @@ def test_each_line_says_what_it_restores_and_from_where() -> None:
     for line in built(rec, definitions=[]):
         command, mark, why = line.partition(b" ; ")
         assert (mark and why) or line.startswith(b"; "), line
-        if command.split(b" ")[0] not in (b"G0", b"G1", b"G90", b"M83"):
+        if command.split(b" ")[0] not in (b"G0", b"G1", b"G4", b"G90", b"M83"):
             assert b"from the saved state" in why or line.startswith(b"; "), line
 
 

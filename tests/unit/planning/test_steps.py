@@ -72,6 +72,22 @@ def test_the_purge_is_above_the_bed_wherever_that_is(
     assert f"\nG1 Z{z:.3f} " in purged.script and purged.lowest_z == pytest.approx(z)
 
 
+def test_the_motor_that_was_feeding_feeds_before_the_purge() -> None:
+    # One feeder for two hot ends: T1's macro has given it to extruder1
+    saved = state(tool={"active": "extruder1"})
+    saved["rare"] = {"extruders": {"extruder": ["extruder1", 22.5]}}
+    saved["heaters"]["extruder1"] = 215.0
+    facts = replace(FACTS, objects=FACTS.objects | {"extruder", "extruder1"})
+    made = plan.make(record(state=saved), JOB, head(GCODE, POSITION), LINE, facts)
+    moves = [line for s in made.steps for line in s.script.split("\n")]
+    purged = next(i for i, line in enumerate(moves) if line.startswith("G1 E"))
+    sync = "SYNC_EXTRUDER_MOTION EXTRUDER=extruder MOTION_QUEUE=extruder1"
+    synced = moves.index(sync)
+    assert moves[synced - 1] == "ACTIVATE_EXTRUDER EXTRUDER=extruder1"
+    assert moves[synced + 1].startswith("SET_EXTRUDER_ROTATION_DISTANCE EXTRUDER=extr")
+    assert synced < purged
+
+
 COLD = state(tool={"active": "extruder1"}, heaters={"extruder1": 150.0})
 
 
