@@ -9,6 +9,8 @@
 # position has been shifted against them since the hook began.
 import logging
 
+from . import carriages
+
 # Below the top of the part: rounding, and a nozzle put down on the last layer
 TOLERANCE = .02
 
@@ -17,6 +19,7 @@ class Guard:
         self.printer = printer
         self.debug = debug
         self.kin = self.toolhead = self.original = None
+        self.dual_carriage = None
         self.is_paused = self.motors_off = False
         handler = printer.register_event_handler
         handler('homing:home_rails_end', self._handle_home_rails_end)
@@ -32,7 +35,9 @@ class Guard:
         self.top, self.box = top, box
         self.homed_axes = self._homed_axes()
         self.is_paused = self.motors_off = False
-        self.known = [0., 0., 0.]
+        self.dual_carriage = carriages.find(self.printer)
+        # {(axis, which of two carriages): mm}
+        self.known = {}
         self.began = self._counts()
         self.original = self.kin.check_move
         self.kin.check_move = self._check_move
@@ -104,7 +109,12 @@ class Guard:
     def _take_for_true(self, axes):
         shift = self._shift()
         for axis in axes:
-            self.known[axis] += shift[axis]
+            self.known[self._key(axis)] = self._known(axis) + shift[axis]
+    def _key(self, axis):
+        # Each carriage is homed for itself
+        return axis, carriages.moving(self.dual_carriage, axis)
+    def _known(self, axis):
+        return self.known.get(self._key(axis), 0.)
     # Where the motors are
     def _homed_axes(self):
         curtime = self.printer.get_reactor().monotonic()
@@ -125,9 +135,11 @@ class Guard:
                     for s in self.kin.get_steppers()}
         true = {name: believed[name] + now[name] - self.began[name]
                 for name in now}
-        before = self.kin.calc_position(believed)
-        after = self.kin.calc_position(true)
-        return [after[i] - before[i] - self.known[i] for i in range(3)]
+        before, after = [
+            self.kin.calc_position(carriages.put_right(
+                self.dual_carriage, self.kin, place))
+            for place in (believed, true)]
+        return [after[i] - before[i] - self._known(i) for i in range(3)]
     # Moves
     def _check_move(self, move):
         if not self.is_paused:

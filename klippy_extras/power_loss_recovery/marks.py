@@ -12,7 +12,8 @@
 # a stall.
 import logging
 
-from . import counter, dispatch, fraction, motors, snapshot, timeline
+from . import carriages, counter, dispatch, fraction, motors, snapshot
+from . import timeline
 
 # Shaped and pressure-advanced motion ends a little after the planned one.
 MOTION_MARGIN = .050
@@ -27,6 +28,7 @@ class Marks:
         self.mark_interval = mark_interval
         self.motors = motors.Motors(printer)
         self.sd = self.toolhead = self.gcode_move = self.mcu = None
+        self.dual_carriage = None
         self.snapshot = self.dispatch = self._lookahead = None
         self.job = 0
         # Told when a slow line begins, and when it has ended: see pause.py
@@ -54,6 +56,7 @@ class Marks:
         self.gcode_move = lookup('gcode_move')
         self.mcu = lookup('mcu')
         self.motors.attach()
+        self.dual_carriage = carriages.find(self.printer)
         self.snapshot = snapshot.Snapshot(self.printer, self.patterns)
         self.toolhead = lookup('toolhead')
         if all([hasattr(sd, name) for name in (
@@ -232,6 +235,9 @@ class Marks:
         ends, following = found
         before, after = mark.state, following.state
         if before['coordinates'] != after['coordinates']:
+            return 0.
+        if (self.dual_carriage is not None
+            and not carriages.are_as_in(self.dual_carriage, before)):
             return 0.
         for i in (0, 1):
             # After an excluded object the motors come from elsewhere

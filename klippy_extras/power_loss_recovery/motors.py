@@ -9,7 +9,7 @@
 # clock or temperature that it has sent.
 import logging
 
-from . import pulse
+from . import carriages, pulse
 
 # A board answers each second, and sends temperatures more often.  One that is
 # silent for longer has lost its power, or its cable.
@@ -18,7 +18,7 @@ SILENCE = 2.
 class Motors:
     def __init__(self, printer):
         self.printer = printer
-        self.kin = None
+        self.kin = self.dual_carriage = None
         self.mcus = []
         self.heaters = []
         self.stop_clocks = {}
@@ -30,6 +30,7 @@ class Motors:
         """Look for the boards that drive motors.  Raises if klippy differs."""
         toolhead = self.printer.lookup_object('toolhead')
         self.kin = toolhead.get_kinematics()
+        self.dual_carriage = carriages.find(self.printer)
         steppers = list(self.kin.get_steppers())
         extruder = getattr(toolhead.get_extruder(), 'extruder_stepper', None)
         if extruder is not None:
@@ -91,7 +92,8 @@ class Motors:
         for s in self.kin.get_steppers():
             steps = s.get_past_mcu_position(time_of(s.get_mcu()))
             kin_spos[s.get_name()] = s.mcu_to_commanded_position(steps)
-        return self.kin.calc_position(kin_spos)
+        return self.kin.calc_position(carriages.put_right(
+            self.dual_carriage, self.kin, kin_spos))
     def last_life(self, mcu):
         """Print time at which this board was surely alive."""
         life = mcu.estimated_print_time(mcu._clocksync.last_prediction_time)

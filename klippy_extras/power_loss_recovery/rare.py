@@ -10,6 +10,8 @@
 # then, so that is read when a mark is published.
 import logging
 
+from . import carriages as dual_carriages
+
 SERVO_PERIOD = .020
 PINS = ('output_pin', 'pwm_tool', 'pwm_cycle_time')
 LEDS = ('led', 'neopixel', 'dotstar', 'pca9533', 'pca9632')
@@ -147,19 +149,19 @@ def tmc(printer):
 
 def carriages(printer):
     """As SAVE_DUAL_CARRIAGE_STATE has it: for RESTORE_DUAL_CARRIAGE_STATE."""
-    obj = printer.lookup_object('dual_carriage', None)
+    obj = dual_carriages.find(printer)
     if obj is None:
         return None
     gcode = printer.lookup_object('gcode')
     kept = {}
     def read():
-        modes = obj.get_status(0.)
-        if kept.get('modes') != modes:
+        places = dual_carriages.places(obj)
+        if kept.get('places') != places:
             gcmd = gcode.create_gcode_command(
                 'SAVE_DUAL_CARRIAGE_STATE', 'SAVE_DUAL_CARRIAGE_STATE',
                 {'NAME': CARRIAGES})
             obj.cmd_SAVE_DUAL_CARRIAGE_STATE(gcmd)
-            kept.update(modes=modes, values=obj.saved_states.pop(CARRIAGES))
+            kept.update(places=places, values=obj.saved_states.pop(CARRIAGES))
         return kept['values']
     return read
 

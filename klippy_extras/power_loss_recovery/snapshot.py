@@ -6,7 +6,7 @@
 # A snapshot is a dict of parts.  Parts are replaced, never changed, so a mark
 # can keep the snapshot of its line.  Commands that come with every feature of
 # a sliced file refresh only the part that they can change.
-from . import rare, tools, variables
+from . import hooks, rare, tools, variables
 
 # In the toolhead's status, and as it calls them itself
 LIMITS = (('max_velocity', 'max_velocity'), ('max_accel', 'max_accel'),
@@ -15,8 +15,8 @@ LIMITS = (('max_velocity', 'max_velocity'), ('max_accel', 'max_accel'),
           ('max_accel_to_decel', 'requested_accel_to_decel'))
 ALL_PARTS = ('coordinates', 'heaters', 'fans', 'limits', 'tool', 'mesh',
              'objects', 'progress', 'gcode', 'rare')
-# Saved anew at each G10, for itself
-OWN_STATES = ('_retract_state',)
+# Saved anew at each G10 and around each hook, for themselves
+OWN_STATES = ('_retract_state', hooks.STATE)
 # Those of commands that come so often that they have a way of their own
 ORIGIN = ('coordinates',)
 LAYERS = ('progress',)

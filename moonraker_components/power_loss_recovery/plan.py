@@ -10,7 +10,16 @@ from typing import Any
 from . import tools
 from .gcode.ahead import Reach
 from .gcode.scan import Head
-from .planning import hooks, objections, prologue, purge, rotor, spools, steps
+from .planning import (
+    carriages,
+    hooks,
+    objections,
+    prologue,
+    purge,
+    rotor,
+    spools,
+    steps,
+)
 from .planning.begun import split
 from .planning.disagree import differences
 from .planning.facts import Facts
@@ -72,7 +81,10 @@ def make(
     origin = record.state["coordinates"]["homing_origin"]
     if rest is not None:
         here = None if record.from_file else head.footprint
-        limits = tools.reach(facts.axis_minimum, facts.axis_maximum, facts.changer)
+        limits = tools.reach(
+            *carriages.reach(facts.axis_minimum, facts.axis_maximum, facts.carriages),
+            facts.changer,
+        )
         reasons += outside(rest, origin, *limits, here)
     if reasons:
         raise Refusal(reasons)
@@ -157,7 +169,9 @@ def _stands(record: Record, facts: Facts) -> rotor.Rest:
 def _bed(record: Record, facts: Facts) -> purge.Box:
     """Where the nozzle can go: a tool has it beside where the motors are."""
     x, y = tools.offset(record.state, facts.changer)[:2]
-    x_min, y_min, x_max, y_max = purge.bed(facts.axis_minimum, facts.axis_maximum)
+    x_min, y_min, x_max, y_max = purge.bed(*carriages.bed(
+        record, facts.axis_minimum, facts.axis_maximum, facts.carriages
+    ))  # fmt: skip
     return (x_min + max(-x, 0.0), y_min + max(-y, 0.0), x_max - max(x, 0.0),
             y_max - max(y, 0.0))  # fmt: skip
 

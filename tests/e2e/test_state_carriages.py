@@ -106,7 +106,7 @@ def test_the_carriages_are_as_they_were(case: str, tmp_path: Path) -> None:
         **extra["mark"], "line": "", "saved_at": 1.0, "boot_id": "",
     })  # fmt: skip
     objects = frozenset({"dual_carriage", "toolhead"})
-    # Nothing else is ready for a second nozzle: with it in use there is no resume.
+    # With both in use there is no resume, nor with the nozzle of the other one.
     (reason,) = carriages.refusals(record, objects)
     assert ("mode)" in reason) == (case != "the other one")
     lines = prologue.build(record, 6.0, [], objects, False)

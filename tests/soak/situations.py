@@ -40,6 +40,7 @@ ELSEWHERE = (
     ("M112, thermal fault, crash, restart, reboot", "tests/e2e/test_interruption.py"),
     ("perimeter, infill, travel, retraction, layer change", "tests/e2e/test_outage.py"),
     ("idex, modes of the carriages", "tests/e2e/test_state_carriages.py"),
+    ("idex, the second carriage", "tests/e2e/test_idex_outage.py"),
     ("the real klipper-toolchanger, an MMU", "not by the oracle"),
 )
 

@@ -20,6 +20,15 @@ SETTINGS: dict[str, Any] = {
     "fan": {"max_power": 0.8},
     "power_loss_recovery": {"save_delay": 1},
 }  # fmt: skip
+# With a second carriage on X, and its nozzle
+IDEX: dict[str, Any] = {
+    "printer": {"kinematics": "cartesian"},
+    "stepper_x": {"position_min": -20.0, "position_max": 250.0,
+                  "position_endstop": -20.0},
+    "dual_carriage": {"axis": "x", "position_min": 0.0, "position_max": 270.0,
+                      "position_endstop": 270.0, "safe_distance": 40.0},
+    "extruder1": SETTINGS["extruder"],
+}  # fmt: skip
 
 
 class FakeKlippy:
@@ -51,6 +60,13 @@ class FakeKlippy:
             "heater_bed": {"temperature": 20.0, "target": 0.0},
             "fan": {"speed": 0.0},
         }  # fmt: skip
+
+    def become_idex(self) -> None:
+        self.status["configfile"]["settings"] |= copy.deepcopy(IDEX)
+        self.status["dual_carriage"] = {
+            "carriage_0": "PRIMARY", "carriage_1": "INACTIVE",
+        }  # fmt: skip
+        self.status["extruder1"] = {"temperature": 20.0, "target": 0.0}
 
     @property
     def api(self) -> Klippy:

@@ -366,11 +366,11 @@ def test_all_reasons_are_given_at_once() -> None:
     assert len(e.value.reasons) == 2
 
 
-def test_the_second_carriage_is_refused() -> None:
+def test_a_second_carriage_that_was_not_saved_is_refused() -> None:
     rec = record(state=state(tool={"active": "extruder1"},
                              heaters={"extruder1": 240.0}))  # fmt: skip
     facts = replace(FACTS, objects=OBJECTS | {"extruder1", "dual_carriage"})
-    with pytest.raises(Refusal, match="second carriage"):
+    with pytest.raises(Refusal, match="not saved which carriage"):
         make(rec, facts)
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from . import idex
 from .protocol import CLOCK_FREQ
+from .trace import Session
 from .variants import (
     LEAD_SCREWS,
     LEAD_SCREWS_TMC,
@@ -24,6 +26,8 @@ from .world import (
     FRICTION,
     NOZZLE_START,
     REVERSED,
+    U_START,
+    U_SWITCH,
     XY_STEP,
     XY_SWITCH,
     Z_CORNERS,
@@ -81,6 +85,27 @@ def test_each_axis_of_a_cartesian_has_its_motor() -> None:
     world.motors["a"].jump(end, XY_SWITCH - x)
     clocks = np.array([end + 1])
     assert world.switch("LX", clocks)[0] and not world.switch("LY", clocks)[0]
+
+
+def test_a_second_carriage_has_a_motor_and_a_switch() -> None:
+    world = World(1, cartesian=True)
+    nozzle = world.nozzle(0)
+    assert not world.switch("LU", np.array([1]))[0]
+    world.motors["u"].jump(2, U_SWITCH - U_START)
+    assert world.switch("LU", np.array([3]))[0] and world.nozzle(3) == nozzle
+
+
+def test_the_oracle_gets_a_corexy_and_how_near_the_carriages_came() -> None:
+    t = np.array([0.0, 1.0, 2.0])
+    motors = {
+        "a": (t, np.array([100.0, 90.0, 120.0])), "b": (t[:1], np.array([40.0])),
+        "u": (np.array([0.0, 0.5, 1.5]), np.array([10.0, 50.0, 0.0])),
+    }  # fmt: skip
+    session = Session(0.0, 3.0, motors)
+    assert idex.nearest([session]) == 40.0
+    (made,) = idex.as_corexy([session])
+    assert list(made.motors["a"][1]) == [140.0, 130.0, 160.0]
+    assert list(made.motors["b"][1]) == [60.0, 50.0, 80.0]
 
 
 def test_a_noisy_switch_does_not_make_the_others_noisy() -> None:

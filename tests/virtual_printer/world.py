@@ -38,6 +38,8 @@ Z_CORNERS = ((-25.0, -10.0), (-25.0, 270.0), (275.0, 270.0), (275.0, -10.0))
 FILAMENT_DIAMETER = 1.75
 # X and Y switches stand at the end of travel, as on a Voron.
 XY_SWITCH = 250.0
+# That of a second carriage, which homes away from the nozzle's and starts here.
+U_SWITCH, U_START = -100.0, 20.0
 Z_TOP = 230.0
 NOZZLE_START = (120.0, 110.0, 40.0)
 # The bottom of what a bead leaves under a nozzle that has sagged onto it.
@@ -54,14 +56,14 @@ STRIDE = 16
 AMBIENT = 23.0
 
 STEP_PINS = {"SA": "a", "SB": "b", "SZ0": "z", "SZ1": "z1", "SZ2": "z2",
-             "SZ3": "z3", "SE": "e"}  # fmt: skip
+             "SZ3": "z3", "SE": "e", "SU": "u"}  # fmt: skip
 ENABLE_PINS = {"EA": "a", "EB": "b", "EZ0": "z", "EZ1": "z1", "EZ2": "z2",
-               "EZ3": "z3", "EE": "e"}  # fmt: skip
+               "EZ3": "z3", "EE": "e", "EU": "u"}  # fmt: skip
 HEATER_PINS = {"HE": "extruder", "HB": "heater_bed"}
 ADC_PINS = {"TE": "extruder", "TB": "heater_bed"}
-SWITCH_PINS = ("LX", "LY", "LZ", "ZP0", "ZP1", "ZP2", "ZP3", "ACOK")
+SWITCH_PINS = ("LX", "LY", "LZ", "ZP0", "ZP1", "ZP2", "ZP3", "ACOK", "LU")
 UART_PINS = {"UZ0": "z", "UZ1": "z1", "UZ2": "z2", "UZ3": "z3"}
-OTHER_PINS = ("DA", "DB", "DZ0", "DZ1", "DZ2", "DZ3", "DE", "FAN0", "FAN1", "AUX",
+OTHER_PINS = ("DA", "DB", "DZ0", "DZ1", "DZ2", "DZ3", "DE", "DU", "FAN0", "FAN1", "AUX",
               *(f"AUX{n}" for n in range(2, 12)))  # fmt: skip
 ALL_PINS = (*STEP_PINS, *ENABLE_PINS, *HEATER_PINS, *ADC_PINS, *SWITCH_PINS,
             *OTHER_PINS, *UART_PINS)  # fmt: skip
@@ -123,6 +125,8 @@ class World:
             "a": Motor("a", XY_STEP, 32, x if cartesian else x + y),
             "b": Motor("b", XY_STEP, 32, y if cartesian else x - y),
             "e": Motor("e", E_STEP, 16, 0.0, snaps=False),
+            # A carriage without a nozzle; nothing moves it on most machines.
+            "u": Motor("u", XY_STEP, 32, U_START),
         }
         for name in Z_MOTORS:
             self.motors[name] = Motor(name, Z_STEP, 16, z)
@@ -202,6 +206,8 @@ class World:
             motor = self.motors[Z_MOTORS[int(pin[2])]]
             above = motor.at_many(clocks) - (self.switch_height[pin] + noise)
             return self.faults.apply(pin, clocks, above)
+        if pin == "LU":
+            return self.motors["u"].at_many(clocks) <= U_SWITCH
         a, b = (self.motors[m].at_many(clocks) for m in "ab")
         x, y = self._xy(a, b)
         if pin == "LX":

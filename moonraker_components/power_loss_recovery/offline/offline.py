@@ -28,6 +28,10 @@ KEPT = (
     "SAVE_GCODE_STATE stands before this place, and Klipper alone cannot be given what"
     " it kept: if RESTORE_GCODE_STATE comes after it, the print stops there."
 )
+SECOND = (
+    "This place is printed by [{}]. On a printer with two carriages on one axis (IDEX)"
+    " do not run this file: it prepares and moves the first carriage."
+)
 # Where nothing says how high the machine goes: no reason to stop below it.
 ANY_HEIGHT = 100_000.0
 
@@ -143,6 +147,8 @@ def _standalone(
     warnings = made.warnings
     if record.gcode.get("states"):
         warnings += (KEPT,)
+    if record.extruder != "extruder":
+        warnings += (SECOND.format(record.extruder),)
     return replace(made, prologue=tuple(lines), warnings=warnings)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import tools
 from ..record import Record
-from . import cooling, purge, rotor
+from . import carriages, cooling, purge, rotor
 
 # Kinematics on which Z alone can be lifted before X and Y are known.
 KINEMATICS = (
@@ -27,8 +27,10 @@ class Facts:
     max_power by fan.  purge_flow: mm of filament per mm of travel.  hooks: options of
     the owner's G-code that are set.  changer: None if the machine changes no tools.
     outage: None if there was none.  begun: whether the file has laid plastic before the
-    saved place, as far as that had to be known.  spools: status of the filament sensors
-    that watch.
+    saved place, as far as that had to be known.  carriages: None unless there are two
+    on one axis, and it is known how far each goes; axis_minimum and axis_maximum are
+    those of the first one, or of both.  spools: status of the filament
+    sensors that watch.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -49,6 +51,7 @@ class Facts:
     outage: cooling.Outage | None = None
     begun: bool = False
     spools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    carriages: carriages.Pair | None = None
 
     def cold(self, record: Record) -> bool:
         """Whether klippy lets no filament be moved at what the nozzle had."""

@@ -41,16 +41,21 @@ def refusals(record: Record, job: Job, facts: Facts) -> list[str]:
     if record.file_position >= job.size:
         reasons.append("The file had been printed to its end: nothing is missing.")
     offset = tools.offset(record.state, facts.changer)
+    lowest, highest = carriages.limits(
+        record, facts.axis_minimum, facts.axis_maximum, facts.carriages
+    )
     for i, axis in enumerate("XYZ"):
         at = record.motor_position(i) + offset[i]
-        low, high = facts.axis_minimum[i], facts.axis_maximum[i]
+        low, high = lowest[i], highest[i]
         if not low - POSITION_MARGIN <= at <= high + POSITION_MARGIN:
             reasons.append(
                 f"The saved {axis} is {at:.2f}, this machine goes from {low:.2f} to"
                 f" {high:.2f}: was the configuration changed?"
             )
     reasons += tools.refusals(record.state, facts.changer)
-    reasons += carriages.refusals(record, facts.objects)
+    reasons += carriages.refusals(
+        record, facts.objects, facts.carriages, facts.changer is not None
+    )
     return reasons
 
 
@@ -101,7 +106,11 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
         )
     found += tools.warnings(record.state, facts.changer)
     found += tools.mmu_warnings(tools.mmus(facts.objects))
-    if record.extruder != "extruder" and facts.changer is None:
+    found += carriages.warnings(record, facts.objects)
+    if (
+        record.extruder != "extruder" and facts.changer is None
+        and "dual_carriage" not in facts.objects
+    ):  # fmt: skip
         found.append(
             f"The print was using [{record.extruder}]: that tool must be mounted now."
         )

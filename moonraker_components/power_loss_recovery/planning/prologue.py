@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ..gcode.replay import Setting
 from ..gcode.rewriter import commented
 from ..record import Record
-from . import restore
+from . import carriages, restore
 from .restore import Command
 
 TRAVEL_SPEED = 6000  # mm/min
@@ -209,8 +209,14 @@ def _approach(
                 "Klipper prints 5 moves of an excluded object before it believes it",
             )
     yield f"G0 Z{max(safe_z, z):.6f} F{Z_SPEED}", "up, above everything printed"
+    over = f"G0 X{x:.6f} Y{y:.6f} F{TRAVEL_SPEED}"
+    if "dual_carriage" in objects and carriages.prints_alone(record):
+        # The other one comes to where it stood, up to v0.12 before this one, and
+        # klippy does not look what is in its way.
+        yield carriages.choice(record), "this one was printing"
+        yield over, "where the other one was not"
     yield from restore.carriages(record, objects)
-    yield f"G0 X{x:.6f} Y{y:.6f} F{TRAVEL_SPEED}", "over the place"
+    yield over, "over the place"
     yield from fans
     yield f"G0 Z{z:.6f} F{Z_SPEED}", "down to the part"
     if gx or gy or gz:

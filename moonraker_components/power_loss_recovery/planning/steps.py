@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from .. import tools
 from ..record import Record
-from . import purge, restore, rotor
+from . import carriages, purge, restore, rotor
 from .facts import Facts
 from .prologue import TRAVEL_SPEED, Z_SPEED
 
@@ -192,6 +192,9 @@ def _purge(
     travel = Step(
         "travel", "Travel beside the part, above everything printed",
         "\n".join((
+            # Not before: Z is measured with the first one, as it was calibrated, and
+            # up to v0.12 klippy loses X when Z homes while the second one is active.
+            *((carriages.choice(record),) if facts.carriages else ()),
             "G90",
             f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}",
             f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}",

@@ -14,7 +14,7 @@ from typing import Any
 from .. import files, plan
 from ..files import Place
 from ..gcode.scan import Footprint, footprint
-from ..planning import reconstruct
+from ..planning import carriages, reconstruct
 from ..record import Record
 from ..saving.keeper import InThread
 from .recovery import Prepared, Ready
@@ -38,6 +38,9 @@ async def prepare(ready: Ready, place: Place, in_thread: InThread) -> Prepared:
         ),
         saved,
     )  # fmt: skip
+    reasons = list(carriages.other_place(record, saved, ready.facts.objects))
+    if reasons:
+        raise plan.Refusal(reasons)
     head, at = found.head, record.file_position
     if at < saved.file_position:
         # What stands on the bed is more than what comes before the place.

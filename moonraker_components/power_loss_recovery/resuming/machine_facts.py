@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import plan, sequence, tools
-from ..planning import hooks, purge, restore, rotor, spools
+from ..planning import carriages, hooks, purge, restore, rotor, spools
 from ..planning.facts import KINEMATICS, Facts
 from ..settings import Settings
 
@@ -82,6 +82,7 @@ async def facts(
         z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
         changer=tools.read(status),
         spools={name: status[name] for name in spools.watching(names, settings)},
+        carriages=carriages.read(settings),
         hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )
 

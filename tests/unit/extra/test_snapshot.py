@@ -166,3 +166,10 @@ def test_what_is_excluded_in_a_pause_is_in_the_mark(klippy: Klippy) -> None:
     late = shot.with_late(before, 1.0, at_rest=True)["objects"]
     assert late == {"current": "A", "excluded": ["B"]}
     assert before["objects"]["excluded"] == []
+
+
+def test_states_that_are_saved_by_the_way_are_not_the_files(klippy: Klippy) -> None:
+    by_the_way = dict.fromkeys(("_retract_state", "_PLR_HOOK"), {})
+    klippy.gcode_move.saved_states = {**by_the_way, "mine": {"a": 1}}
+    shot = refreshed(snapshot.Snapshot(klippy), "SAVE_GCODE_STATE")
+    assert shot["gcode"]["states"] == {"mine": {"a": 1}}

@@ -141,6 +141,17 @@ def test_what_klipper_alone_cannot_be_given_is_said(tmp_path: Path) -> None:
     assert b"_PLR_" not in alone.read_bytes()
 
 
+def test_a_second_nozzle_may_be_on_a_second_carriage(tmp_path: Path) -> None:
+    two = tmp_path / "two.gcode"
+    two.write_bytes(b"M104 S200\nM104 S200 T1\nM140 S60\nT1\n" + GCODE)
+    position = two.read_bytes().index(b"G1 X100 Y150")
+    asked = ["resume-file", two, "--position", position]
+    more = ["--standalone", "--bed", "220,220"]
+    assert "(IDEX) do not run this file" in made(*asked, *more)
+    assert "(IDEX)" not in made("resume-file", CUBE, "--layer", 9, "--standalone",
+                                "-o", tmp_path / "one.gcode")  # fmt: skip
+
+
 def test_a_bed_that_nobody_names_is_asked_for(tmp_path: Path) -> None:
     bare = tmp_path / "bare.gcode"
     bare.write_bytes(b"M104 S200\nM140 S60\n" + GCODE)

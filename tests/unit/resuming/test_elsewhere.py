@@ -10,6 +10,7 @@ import pytest
 
 from moonraker_components.power_loss_recovery import files
 from moonraker_components.power_loss_recovery.files import Place
+from moonraker_components.power_loss_recovery.plan import Refusal
 from moonraker_components.power_loss_recovery.resuming import elsewhere, recovery
 from moonraker_components.power_loss_recovery.saving.lineage import Pending
 from tests.unit.resuming.test_recovery import Bench, in_thread
@@ -104,3 +105,29 @@ async def test_it_prints_on_from_there(bench: Bench) -> None:
     name = await bench.run(await prepare(bench, Place(layer=2)))
     text = (bench.root / name).read_bytes()
     assert text.endswith(GCODE[GCODE.index(b";LAYER:1") :])
+
+
+async def test_two_carriages_go_on_where_the_same_nozzle_prints(bench: Bench) -> None:
+    bench.klippy.become_idex()
+    path = bench.root / "part.gcode"
+    # The first two layers are the other one's.
+    heat = b"M104 S200 T1\n"
+    path.write_bytes(heat + GCODE.replace(b";LAYER:2", b"T1\n;LAYER:2"))
+    saved = bench.pending.record
+    rare = {"carriages": {"carriage_modes": ["INACTIVE", "PRIMARY"],
+                          "axes_positions": [-20.0, 270.0]}}  # fmt: skip
+    parts = {**saved.state, "tool": {"active": "extruder1"}, "rare": rare,
+             "heaters": {"extruder1": 220.0, "heater_bed": 70.0}}  # fmt: skip
+    saved = replace(
+        saved, state=parts, file_position=SAVED_AT + len(heat) + len(b"T1\n")
+    )
+    job = files.identify(bench.root, str(path), 1.0).job
+    bench.pending = Pending(b"A" * 16, job, saved)
+    prepared = await prepare(bench, Place(layer=3))
+    assert prepared.pending.record.extruder == "extruder1"
+    scripts = "\n".join(step.script for step in prepared.plan.steps)
+    assert "SET_DUAL_CARRIAGE CARRIAGE=1" in scripts
+    assert b"RESTORE_DUAL_CARRIAGE_STATE" in b"\n".join(prepared.plan.prologue)
+    with pytest.raises(Refusal, match=r"\[extruder1\] stands on the part"):
+        await prepare(bench, Place(layer=2))
+    assert bench.klippy.sent == []

@@ -66,3 +66,10 @@ async def test_what_the_filament_sensors_see_is_a_fact(klippy: FakeKlippy) -> No
         "filament_switch_sensor Spool": {"filament_detected": False},
         "filament_switch_sensor loaded": {"filament_detected": True},
     }
+
+
+async def test_two_carriages_are_facts(klippy: FakeKlippy) -> None:
+    assert (await facts(klippy.api, "extruder")).carriages is None
+    klippy.become_idex()
+    found = (await facts(klippy.api, "extruder")).carriages
+    assert found is not None and found.bed(1) == (20.0, 250.0)

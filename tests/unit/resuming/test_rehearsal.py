@@ -144,3 +144,20 @@ async def test_there_is_only_one_at_a_time(printer: Bench) -> None:
     with pytest.raises(ServerError, match="already under way"):
         await printer.plr.rehearsal.start()
     await printer.ended()
+
+
+async def test_on_an_idex_machine_the_carriage_of_the_tool_moves(
+    printer: Bench,
+) -> None:
+    printer.klippy.become_idex()
+    path = printer.server.folder / "gcodes" / "tall.gcode"
+    path.write_bytes(b"G90\nM83\nT1\nG1 X100 Y100 Z0.2 F6000\n" + BODY)
+    answer = await printer.plr.rehearsal.start()
+    assert any("the second one alone" in text for text in answer["warnings"])
+    await printer.ended()
+    sent = lines(printer)
+    chosen = sent.index("SET_DUAL_CARRIAGE CARRIAGE=1")
+    assert sent.index("G28 X Y") < chosen
+    travels = [i for i, line in enumerate(sent) if line.startswith("G1 X")]
+    assert travels and chosen < travels[0]
+    assert not any("HEATER" in line for line in sent if line != "TURN_OFF_HEATERS")
