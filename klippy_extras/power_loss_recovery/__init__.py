@@ -9,8 +9,8 @@
 # no file and decides nothing.
 import logging
 
-from . import commands, fans, hooks, marks, mesh, pause, power_pin, restore
-from . import stop, tool_check, unattended, variables, z_homing, z_lift
+from . import cancel, commands, fans, hooks, marks, mesh, pause, power_pin
+from . import restore, stop, tool_check, unattended, variables, z_homing, z_lift
 from . import z_phase
 
 class PowerLossRecovery:
@@ -36,6 +36,8 @@ class PowerLossRecovery:
         self.z_phase = z_phase.ZPhase(self.printer)
         self.marks = marks.Marks(self.printer, mark_interval, self.z_phase,
                                  variables.wanted(config))
+        self.cancel = cancel.Cancel(self.printer)
+        self.marks.is_cancelling = self.cancel.is_under_way
         self.stop = stop.Stop(self.printer, self.marks, self.marks.motors)
         self.paused = pause.Pause(self.printer, self.marks)
         self.power_pin = power_pin.PowerPin(config, self.paused)
@@ -62,6 +64,7 @@ class PowerLossRecovery:
         try:
             self.z_phase.attach()
             self.marks.attach()
+            self.cancel.attach()
         except Exception as e:
             logging.exception("power_loss_recovery: attach")
             self.trouble = ("prints are not saved: this Klipper looks"

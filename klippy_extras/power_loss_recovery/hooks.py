@@ -4,7 +4,7 @@
 # This file may be distributed under the terms of the GNU GPLv3 license.
 import contextlib
 
-from . import guard
+from . import guard, interrupt
 
 TEMPLATES = ('before_calibrate_gcode', 'after_calibrate_gcode',
              'before_resume_gcode', 'after_resume_gcode', 'restart_gcode')
@@ -20,6 +20,7 @@ class Hooks:
         self.templates = {name: gcode_macro.load_template(config, name, '')
                           for name in TEMPLATES}
         self.guard = guard.Guard(self.printer, debug)
+        self.interrupt = interrupt.Interrupt(self.printer)
         self.gcode.register_command('_PLR_RUN_HOOK', self.cmd_PLR_RUN_HOOK)
     def cmd_PLR_RUN_HOOK(self, gcmd):
         # Used by the resume sequence
@@ -37,7 +38,8 @@ class Hooks:
                 return
             self.debug("%s: %s" % (name, script))
             self._check_known(script)
-            self.gcode.run_script_from_command(script)
+            with self.interrupt.allowed():
+                self.gcode.run_script_from_command(script)
             problem = self.guard.is_armed() and self.guard.correct()
             if problem:
                 raise error(problem)

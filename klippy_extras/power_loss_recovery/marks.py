@@ -33,6 +33,8 @@ class Marks:
         self.job = 0
         # Told when a slow line begins, and when it has ended: see pause.py
         self.watch = None
+        # Whether somebody wants the print to end: see cancel.py
+        self.is_cancelling = lambda: False
         self.failed = ""
         self.is_approximate = self.is_shutdown = False
         self._extruder_name = 'extruder'
@@ -275,7 +277,7 @@ class Marks:
         """A mark as it is published: with what klippy sets late."""
         if mark is not None:
             mark['state'] = self.snapshot.with_late(
-                mark['state'], self.reactor.monotonic())
+                mark['state'], self.reactor.monotonic(), not self.pending())
         return mark
     def _describe(self, print_time, position):
         found = self.timeline.advance(print_time)
@@ -298,6 +300,7 @@ class Marks:
             'queued': {'file_position': newest.file_position,
                        'print_time': newest_time},
             'job': mark.job,
+            'cancelling': self.is_cancelling(),
             'state': mark.state,
         }
     def pending(self):

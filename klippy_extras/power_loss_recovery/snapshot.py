@@ -200,7 +200,15 @@ class Snapshot:
                 'plane': getattr(self.arcs, 'plane', None)}
     def _rare(self, eventtime):
         return self.rare.read()
-    def with_late(self, state, eventtime):
-        """The state of a mark, with what klippy sets late as it is now."""
-        return dict(state, fans=self._fans(eventtime),
+    def with_late(self, state, eventtime, at_rest=False):
+        """The state of a mark, with what klippy sets late as it is now.
+
+        at_rest: no line is to be executed any more.  What a person excludes in
+        a pause no line tells.
+        """
+        objects = state['objects']
+        if at_rest and self.exclude is not None:
+            now = self.exclude.get_status(eventtime)
+            objects = dict(objects, excluded=list(now['excluded_objects']))
+        return dict(state, fans=self._fans(eventtime), objects=objects,
                     rare=dict(state['rare'], **self.late.read()))

@@ -9,6 +9,10 @@
 # number that leaves room for the next move.
 import sys
 
+# A board answers within some milliseconds
+ANSWER_TIME = 5.
+NO_ANSWER = "the board does not answer"
+
 class ZMotors:
     def __init__(self, printer):
         self.printer = printer
@@ -39,10 +43,33 @@ class ZMotors:
         return {name: self.mm(name, steps - since[name])
                 for name, steps in self.positions().items()}
     def pressed(self):
-        """Names of the motors whose switch is pressed now."""
+        """Names of the motors whose switch is pressed now.
+
+        A board that is lost never answers, and klippy would wait for it for
+        ever, with every command after it, FIRMWARE_RESTART included.
+        """
+        if not self.endstops:
+            return []
+        error = self.printer.command_error
+        if self.printer.is_shutdown():
+            raise error("Klipper was shut down")
         print_time = self.toolhead.get_last_move_time()
-        return [name for es, name in self.endstops
-                if es.query_endstop(print_time)]
+        def ask(eventtime):
+            # What raises here would end klippy
+            try:
+                return [name for es, name in self.endstops
+                        if es.query_endstop(print_time)]
+            except Exception as e:
+                return e
+        reactor = self.printer.get_reactor()
+        eventtime = reactor.monotonic()
+        mcu = self.printer.lookup_object('mcu')
+        ahead = max(print_time - mcu.estimated_print_time(eventtime), 0.)
+        found = reactor.register_callback(ask).wait(
+            eventtime + ahead + ANSWER_TIME, NO_ANSWER)
+        if not isinstance(found, list):
+            raise error("the Z+ switches cannot be read: %s" % (found,))
+        return found
     # What klippy believes
     def status(self):
         curtime = self.printer.get_reactor().monotonic()

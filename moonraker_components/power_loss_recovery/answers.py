@@ -21,7 +21,8 @@ class Error(TypedDict):
 
 
 class Step(TypedDict):
-    """number: from 1 to `of`.  name: for programs, title: for people."""
+    """number: from 1 to `of`.  name: for programs, "stopping" once the resume was
+    cancelled; title: for people."""
 
     number: int
     of: int

@@ -27,6 +27,8 @@ from .faces.api import Api
 from .faces.console import Console
 from .faces.endpoints import NOTIFICATIONS
 from .journal import Journal
+from .planning import spools
+from .resuming import stops
 from .resuming.preparing import Preparing
 from .resuming.rehearsal import Rehearsal
 from .resuming.resumer import Resumer
@@ -182,9 +184,13 @@ class PowerLossRecovery:
                 )
                 return
             self.tracker.configure(Settings.from_klippy(section))
-            self.subscription = {**SUBSCRIPTION, **{
-                name: ["last_stats"] for name in settings if name.split()[0] == "mcu"
-            }}  # fmt: skip
+            names = await self.klippy_apis.get_object_list()
+            self.attendant.spools = tuple(spools.watching(names, settings))
+            boards = [name for name in settings if name.split()[0] == "mcu"]
+            self.subscription = {
+                **SUBSCRIPTION, **dict.fromkeys(boards, ["last_stats"]),
+                **dict.fromkeys(self.attendant.spools, ["filament_detected"]),
+            }  # fmt: skip
             status = await self.klippy_apis.subscribe_objects(
                 self.subscription, self._handle_update
             )
@@ -236,7 +242,7 @@ class PowerLossRecovery:
     async def _handle_shutdown(self) -> None:
         state = self.resumer.klippy_connection.state
         self.tracker.klippy_gone(interruption.shutdown(state.message))
-        await self._handle_gone()
+        self._klippy_gone(stops.by_shutdown(state.message))
         self.eventloop.create_task(self._note_stopped())
 
     async def _note_stopped(self) -> None:
@@ -246,8 +252,11 @@ class PowerLossRecovery:
                 self.tracker.commit(mark, "stop")
 
     async def _handle_gone(self) -> None:
+        self._klippy_gone(stops.LEFT)
+
+    def _klippy_gone(self, why: str) -> None:
         self.tracker.klippy_gone()
-        self.resumer.cancel()
+        self.resumer.cancel(why)
         self.attendant.klippy_gone()
         self.preparing.klippy_gone()
         self.changed()

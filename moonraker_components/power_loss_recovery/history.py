@@ -10,6 +10,7 @@ from typing import Any
 PARKED = 0.01  # mm
 # What a mark says of the motors, and not of its place in the file
 MOTORS = ("toolhead_z", "z_range", "z_phases")
+NOT_DELAYED = (*MOTORS, "cancelling")
 TOOL = ("active", "changer")
 
 
@@ -33,12 +34,13 @@ class History:
         self._states.clear()
 
     def select(self) -> Mapping[str, Any] | None:
-        """Where the motors are is never delayed: that is no matter of plastic."""
+        """Where the motors are, and what a person wants, is never delayed: that is no
+        matter of plastic."""
         if not self._states:
             return None
         chosen = self._states[-min(self._delay, len(self._states))]
         newest = self._states[-1]
-        return {**chosen, **{key: newest[key] for key in MOTORS if key in newest}}
+        return {**chosen, **{key: newest[key] for key in NOT_DELAYED if key in newest}}
 
     def newest(self) -> Mapping[str, Any] | None:
         return self._states[-1] if self._states else None
@@ -56,6 +58,8 @@ def urgent(
     """
     if last is None:
         return "first state"
+    if is_cancelled(last) != is_cancelled(mark):
+        return "cancel"
     before, after = last["state"], mark["state"]
     if any(before["tool"].get(k) != after["tool"].get(k) for k in TOOL):
         return "tool change"
@@ -74,6 +78,11 @@ def urgent(
     if on_layer and before["progress"].get("layer") != after["progress"].get("layer"):
         return "layer"
     return None
+
+
+def is_cancelled(mark: Mapping[str, Any]) -> bool:
+    """Whether somebody has asked for its end, and klippy has not done it yet."""
+    return mark.get("cancelling") is True
 
 
 def outgrown(

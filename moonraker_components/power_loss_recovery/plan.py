@@ -4,13 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import tools
 from .gcode.ahead import Reach
 from .gcode.scan import Head
-from .planning import carriages, hooks, objections, prologue, purge, rotor, steps
+from .planning import (
+    carriages,
+    hooks,
+    objections,
+    prologue,
+    purge,
+    rotor,
+    spools,
+    steps,
+)
 from .planning.begun import split
 from .planning.disagree import differences
 from .planning.facts import Facts
@@ -31,9 +40,9 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """z: "measured", and "estimate" and "bound" in mm: where the nozzle is believed
-    to stand before anything moves, and how wrong that can be; "apart" as in
-    rotor.Rest."""
+    """pauses: it stands paused beside the part when it is ready.  z: "measured", and
+    "estimate" and "bound" in mm: where the nozzle is believed to stand before anything
+    moves, and how wrong that can be; "apart" as in rotor.Rest."""
 
     steps: tuple[steps.Step, ...]
     prologue: tuple[bytes, ...]
@@ -42,6 +51,7 @@ class Plan:
     warnings: tuple[str, ...]
     z: Mapping[str, Any]
     strip: purge.Strip
+    pauses: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ def make(
     if reasons:
         raise Refusal(reasons)
     begun, first_line = split(record, head, line)
+    if spools.empty(record, facts.spools):
+        begun = replace(begun, paused=True)
     stands = _stands(record, facts)
     warnings = objections.warnings(record, facts, stands)
     warnings += tools.filament_in_file(facts.objects, head.tool)
@@ -116,7 +128,7 @@ def make(
     return Plan(
         tuple(hooks.insert(todo, job, record, head, facts)),
         tuple(lines), first_line, begun.fraction, tuple(warnings), _z(facts, stands),
-        strip,
+        strip, begun.paused,
     )  # fmt: skip
 
 

@@ -84,8 +84,9 @@ class Record:
     of the motors at print_time (mm).  These three may be unknown.
     cause: what was seen of the end.  attempts: how often heaters were turned on for
     this print without a person's yes.  paused: it was, and the place is where it goes
-    on from there.  purged: x, y, end x, end y (mm) of the strips of bed that resumes
-    of this print have purged on.
+    on from there.  cancelling: somebody had asked for its end, which was not done yet.
+    purged: x, y, end x, end y (mm) of the strips of bed that resumes of this print have
+    purged on.
     """
 
     file_position: int
@@ -107,6 +108,7 @@ class Record:
     cause: Cause = NOTHING
     attempts: int = 0
     paused: bool = False
+    cancelling: bool = False
     purged: tuple[tuple[float, float, float, float], ...] = ()
 
     @staticmethod
@@ -140,6 +142,7 @@ class Record:
                 {"attempts": 0, **raw}, "attempts", 0, MAX_ATTEMPTS
             ),
             paused=raw.get("paused") is True,
+            cancelling=raw.get("cancelling") is True,
             purged=_purged(raw.get("purged") or ()),
         )
 

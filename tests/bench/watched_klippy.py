@@ -15,6 +15,7 @@ has planned as one that runs.
 """
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import struct
@@ -80,6 +81,25 @@ def watch_lookahead(toolhead: Any) -> None:
     toolhead.ToolHead.get_status = watched_status
 
 
+def make_all_steps(motion_queuing: Any) -> None:
+    """motion_queuing: the module; klippys of 2025 and later have it.
+
+    Without a board its timer ends when the time that it saw at its start is reached,
+    also if the lookahead queue was emptied meanwhile: the steps of those moves are
+    made with the next ones, or never.  With a board it looks again.
+    """
+    queuing = motion_queuing.PrinterMotionQueuing
+    flush_once = queuing._flush_handler_debug
+
+    def flush_all(self: Any, eventtime: float) -> float:
+        waketime: float = flush_once(self, eventtime)
+        if self.last_step_gen_time < self.need_step_gen_time:
+            return self.reactor.NOW
+        return waketime
+
+    queuing._flush_handler_debug = flush_all
+
+
 def main() -> None:
     folder, package, start, count, clock = (sys.argv.pop(1) for _ in range(5))
     # Instead of this folder, whose modules klippy does not mean.
@@ -89,6 +109,8 @@ def main() -> None:
     if clock == "following":
         mcu = importlib.import_module(package + "mcu").MCU
         mcu.estimated_print_time = FollowingClock()
+        with contextlib.suppress(ModuleNotFoundError):
+            make_all_steps(importlib.import_module(package + "extras.motion_queuing"))
     importlib.import_module(package + start).main()
 
 

@@ -38,7 +38,9 @@ class Parked(BatchKlippy):
         return self.api.objects("gcode_move")["gcode_move"]
 
 
-def planned(mark: dict[str, Any], gcode: bytes) -> plan.Plan:
+def planned(
+    mark: dict[str, Any], gcode: bytes, objects: frozenset[str] = MACHINE.objects
+) -> plan.Plan:
     at = mark["file_position"]
     line = gcode[at:].split(b"\n")[0]
     record = Record.from_dict({
@@ -46,4 +48,5 @@ def planned(mark: dict[str, Any], gcode: bytes) -> plan.Plan:
         "z_range": None, "z_phases": None,
     })  # fmt: skip
     job = Job("part.gcode", len(gcode), 1.7e9, "0" * 64, 1.7e9)
-    return plan.make(record, job, samples.head(gcode, at), line, MACHINE)
+    machine = replace(MACHINE, objects=objects)
+    return plan.make(record, job, samples.head(gcode, at), line, machine)

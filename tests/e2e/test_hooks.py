@@ -7,6 +7,7 @@ they are written, until a hook lets it through. Then the oracle looks at the par
 """
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SEED = 8
 PART = parts.Part(size=20, layers=3, relative_e=False)
 CUT = 14.0
+HEATERS = ("extruder", "heater_bed")
 MACROS = REPO / "macros" / "power_loss_recovery_variables.cfg"
 CONFIG = f"""
 [include {MACROS}]
@@ -44,6 +46,11 @@ variable_kind: ""
 gcode:
     {{% if kind == "throws" %}}
         G1 X9999
+    {{% elif kind == "waits" %}}
+        TEMPERATURE_WAIT SENSOR=heater_bed MINIMUM=129
+    {{% elif kind == "heats" %}}
+        M190 S128
+        M109 S290
     {{% endif %}}
 
 [gcode_macro AT_RESTART]
@@ -86,15 +93,18 @@ class Bench:
 
     def try_to_resume(self, **kinds: str) -> str:
         """Returns why it failed."""
+        self.begin(**kinds)
+        status = self.printer.wait("the resume to end", self.ended, 400)
+        assert status["state"] == "interrupted"
+        return status["last_error"]
+
+    def begin(self, **kinds: str) -> None:
         for macro in ("BEFORE", "AT_RESTART"):
             kind = kinds.get(macro, "")
             self.printer.gcode(
                 f"SET_GCODE_VARIABLE MACRO={macro} VARIABLE=kind VALUE=\"'{kind}'\""
             )
         self.printer.post("/server/plr/resume")
-        status = self.printer.wait("the resume to end", self.ended, 400)
-        assert status["state"] == "interrupted"
-        return status["last_error"]
 
     def ended(self) -> Any:
         status = self.printer.get("/server/plr/status")
@@ -130,6 +140,30 @@ def test_a_hook_before_the_homing_of_z_is_named(bench: Bench) -> None:
     why = bench.try_to_resume(BEFORE="throws")
     assert "before_resume_gcode: Move out of range" in why
     bench.check_safe(doubt=2.0)
+
+
+@pytest.mark.parametrize("kind", ["waits", "heats"])
+def test_a_hook_that_waits_for_heat_is_cancelled_at_once(
+    bench: Bench, kind: str
+) -> None:
+    """klippy takes no G-code meanwhile."""
+    printer = bench.printer
+    bench.begin(BEFORE=kind)
+
+    def in_hook() -> bool:
+        return (printer.get("/server/plr/status")["step"] or {}).get("name") == "true_z"
+
+    printer.wait("the hook", in_hook, 120)
+    time.sleep(2.0)
+    began = time.monotonic()
+    printer.post("/server/plr/cancel")
+    assert any("use the emergency stop" in line for line in printer.console())
+    assert time.monotonic() - began < 1.0
+    printer.wait("the heaters to be off", lambda: not any(
+        heater["target"] for heater in printer.objects(*HEATERS).values()
+    ), 3, 0.05)  # fmt: skip
+    printer.wait("the end", bench.ended, 8, 0.05)
+    bench.check_safe(doubt=3.5)
 
 
 @pytest.mark.parametrize(("kind", "said"), [

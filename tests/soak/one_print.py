@@ -22,6 +22,7 @@ from tests.virtual_printer.outage import Say
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 
 Until = Callable[[VirtualPrinter], None]
+Condition = Callable[[VirtualPrinter], object]
 REPEATS = 4
 # What klippy says when the board did not run; it does not mean that of a real one.
 # The last is a boot of klippy in which the board's answer came too late.
@@ -29,7 +30,8 @@ STARVED = (*busy.STARVED, "Lost communication with MCU", "('identify_response', 
 TIMEOUT = 900.0  # s, of one wait
 POLL = 0.05
 GOES_ON_MM = 1.0  # of filament, more than undoing a retraction
-PAUSED = "It was paused"
+PAUSED = "will be paused"
+NO_OFFER_S = 3.0  # until it would be there
 RUNNING = ("printing", "paused", "standby")
 
 
@@ -72,10 +74,13 @@ class OnePrint:
         except PrinterError as e:
             raise PrinterError(f"{e} {self._starved(e)}".strip()) from e
 
-    def cut(self, name: str, until: Until, resume: bool = True) -> None:
+    def cut(
+        self, name: str, until: Until, resume: bool = True, offered: bool = True
+    ) -> None:
         """Go on with what is interrupted, wait `until`, cut the power, boot.
 
-        resume: False where `until` does that itself.
+        resume: False where `until` does that itself.  offered: False where nothing
+        may be left to resume.
         """
 
         def leg() -> None:
@@ -85,7 +90,7 @@ class OnePrint:
 
         self._again(name, leg)
         self.say(f"power cut {len(self.cuts) + 1}: {name}")
-        self._power_cut(name)
+        self._power_cut(name, offered=offered)
 
     def finish(self) -> None:
         def leg() -> None:
@@ -131,8 +136,8 @@ class OnePrint:
                 reason = self._excuse(e)
                 self._power_cut(name, reason)
 
-    def _power_cut(self, name: str, reason: str = "") -> None:
-        """Returns with the offer open."""
+    def _power_cut(self, name: str, reason: str = "", offered: bool = True) -> None:
+        """Returns with the offer open, if there is to be one."""
         while True:
             at = self.printer.cut_power()
             # The disk may have forgotten some of the log.
@@ -140,6 +145,10 @@ class OnePrint:
             self._interrupted = True
             try:
                 self.printer.power_on()
+                if not offered:
+                    time.sleep(NO_OFFER_S)
+                    self.cuts.append(Cut(name, at, math.nan, reason))
+                    return
                 offer_s = outage.wait_offer(self.printer)
                 status = self.printer.get("/server/plr/status")
             except PrinterError as e:
@@ -212,7 +221,7 @@ def is_paused(printer: VirtualPrinter) -> bool:
 
 
 def wait_for(
-    printer: VirtualPrinter, what: str, condition: Callable[[VirtualPrinter], object],
+    printer: VirtualPrinter, what: str, condition: Condition,
     timeout: float = TIMEOUT,
 ) -> None:  # fmt: skip
     """As printer.wait, but not for a print that is over.  Raises PrinterError."""
@@ -247,7 +256,7 @@ def after_plastic(seconds: float) -> Until:
 
 
 def when(
-    what: str, condition: Callable[[VirtualPrinter], object], seconds: float = 0.0
+    what: str, condition: Condition, seconds: float = 0.0
 ) -> Until:
     """Until that long after something has become true."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.virtual_printer import parts
 from tests.virtual_printer.klippy_tree import KlippyTree, prepare
+from tests.virtual_printer.printer import VirtualPrinter
 
 from .one_print import Until
 
@@ -20,13 +21,18 @@ from .one_print import Until
 @dataclass(frozen=True)
 class Moment:
     """until: where to cut.  tool: the one to go on with, where that can be seen.
-    by_hand: what a person does before the yes.  is_end: nothing is resumed."""
+    offer: what is wrong with the offer.  by_hand: what a person does before the yes,
+    then: what they do, or see, when the print is back.  is_end: nothing is resumed.
+    no_offer: there is none."""
 
     name: str
     until: Callable[[random.Random], Until]
     tool: str = ""
+    offer: Callable[[VirtualPrinter], list[str]] = lambda printer: []
     by_hand: str = ""
+    then: Until | None = None
     is_end: bool = False
+    no_offer: bool = False
 
 
 @dataclass(frozen=True)

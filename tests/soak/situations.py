@@ -34,7 +34,6 @@ from .scene import Moment, Scene
 from .ten_cuts import cut_in_each_step
 
 SCENES = (*odd_moments.SCENES, *two_tools.SCENES, *shapes.SCENES)
-NOTHING_MISSING = "Nothing of the part is missing"
 # What is shown elsewhere, and what nobody has shown.
 ELSEWHERE = (
     ("in the start macro: nothing to resume", "tests/e2e/test_interruption.py"),
@@ -42,7 +41,6 @@ ELSEWHERE = (
     ("perimeter, infill, travel, retraction, layer change", "tests/e2e/test_outage.py"),
     ("idex, modes of the carriages", "tests/e2e/test_state_carriages.py"),
     ("idex, the second carriage", "tests/e2e/test_idex_outage.py"),
-    ("in a filament runout, in a cancel", "not by the oracle"),
     ("the real klipper-toolchanger, an MMU", "not by the oracle"),
 )
 
@@ -98,12 +96,13 @@ def _cuts(
     scene: Scene, story: OnePrint, source: random.Random, played: Played
 ) -> None:
     for moment in scene.moments:
-        story.cut(moment.name, moment.until(source))
+        story.cut(moment.name, moment.until(source), offered=not moment.no_offer)
+        played.wrong += [f"{moment.name}: {one}" for one in moment.offer(story.printer)]
         if moment.is_end:
-            played.wrong += _end(story.printer)
             return
-        story.by_hand = moment.by_hand
-        story.look = _look(moment, played) if moment.tool else None
+        story.by_hand, story.look = moment.by_hand, moment.then
+        if moment.tool:
+            story.look = _look(moment, played)
     if scene.steps:
         cut_in_each_step(story, source)
     story.finish()
@@ -118,13 +117,6 @@ def _look(moment: Moment, played: Played) -> Until:
         played.tools.append((moment.tool, found))
 
     return look
-
-
-def _end(printer: VirtualPrinter) -> list[str]:
-    """After all plastic: the offer is to finish."""
-    shown = any(NOTHING_MISSING in line for line in printer.console())
-    printer.gcode("PLR_RESET_PRINT_DATA")
-    return [] if shown else ["a cut in the end G-code was not offered to finish"]
 
 
 HEAD = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from moonraker.common import KlippyState
+from moonraker.common import KlippyState, WebRequest
 from moonraker.utils import ServerError
 
 from moonraker_components.power_loss_recovery import files, sequence
@@ -23,6 +23,7 @@ from tests.unit.journal_samples import A, interrupted
 from tests.unit.samples import GCODE, LINE, mark, record, state
 
 pytestmark = pytest.mark.asyncio
+LOST = "Lost communication with MCU 'head'\nOnce the underlying issue is corrected"
 STATES = {"klippy_ready": KlippyState.READY, "klippy_shutdown": KlippyState.SHUTDOWN}
 
 
@@ -41,7 +42,8 @@ class FakeServer:
         self.jobs: list[dict[str, Any]] = []
         self.fields: list[Any] = []
         gcodes = folder / "gcodes"
-        connection = SimpleNamespace(state=KlippyState.READY)
+        self.requests: list[str] = []  # to klippy, beside its G-code
+        connection = SimpleNamespace(state=KlippyState.READY, request=self.request)
         self.connection = connection
         self.components = {
             "file_manager": SimpleNamespace(get_directory=lambda root: str(gcodes)),
@@ -68,6 +70,9 @@ class FakeServer:
         }  # fmt: skip
         self.folder = folder
         self.update: Any = None
+
+    async def request(self, asked: WebRequest) -> None:
+        self.requests.append(asked.get_endpoint())
 
     async def subscribe(self, wanted: Any, callback: Any) -> dict[str, Any]:
         self.update = callback
@@ -301,6 +306,51 @@ async def test_a_shutdown_in_the_sequence_ends_it_and_loses_nothing(
     await bench.plr.resumer.resume()
     await bench.ended()
     assert bench.klippy.started
+
+
+async def test_why_klippy_stopped_it_is_told_and_nothing_more_is_sent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KlippyState.SHUTDOWN, "_state_message", LOST, raising=False)
+    await bench.plr.resumer.resume()
+    await bench.until("G28 X Y")
+    sent = len(bench.klippy.sent)
+    await bench.event("klippy_shutdown")
+    await bench.ended()
+    error = bench.plr.last_error
+    assert "stopped: Klipper shut down: Lost communication with MCU 'head'" in error
+    assert "cable of that board, then FIRMWARE_RESTART" in error
+    assert any(error in line for line in bench.server.console())
+    assert bench.klippy.sent[sent:] == []
+
+
+async def test_the_same_if_the_step_fails_before_moonraker_knows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KlippyState.SHUTDOWN, "_state_message", LOST, raising=False)
+
+    def lost() -> None:
+        bench.server.connection.state = KlippyState.SHUTDOWN
+        raise ServerError(LOST)
+
+    bench.klippy.at["G28 X Y"] = lost
+    await bench.plr.resumer.resume()
+    await bench.ended()
+    error = bench.plr.last_error
+    assert "stopped: Klipper shut down: Lost communication with MCU 'head'" in error
+    assert "\n" not in error
+
+
+async def test_a_restart_in_the_sequence_is_told(bench: Bench) -> None:
+    await bench.plr.resumer.resume()
+    await bench.until("G28 X Y")
+    await bench.event("klippy_disconnect")
+    await bench.ended()
+    assert "stopped: Klipper was restarted, or has ended" in bench.plr.last_error
+    bench.klippy.hangs = ""
+    await bench.event("klippy_ready")
+    await bench.plr.resumer.resume()
+    assert bench.plr.last_error == ""
 
 
 async def test_stopped_before_its_first_step_it_is_not_under_way_for_ever(

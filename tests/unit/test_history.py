@@ -69,6 +69,18 @@ def test_what_must_not_wait(parts: dict[str, Any], reason: str | None) -> None:
     assert history.urgent(mark(), now, on_layer=True) == reason
 
 
+@pytest.mark.parametrize(("was", "now"), [(None, True), (False, True), (True, False)])
+def test_a_cancel_must_not_wait_nor_stay(was: bool | None, now: bool) -> None:
+    before = mark() if was is None else mark(cancelling=was)
+    after = mark(cancelling=now)
+    assert history.urgent(before, after, on_layer=True) == "cancel"
+    assert history.urgent(after, after, on_layer=True) is None
+    made = History(5, 2)
+    for one in (before, after):
+        made.add(one)
+    assert (made.select() or {})["cancelling"] is now
+
+
 def test_a_layer_is_urgent_only_if_wanted() -> None:
     now = mark(state=state(progress={"layer": 4}))
     assert history.urgent(mark(), now, on_layer=False) is None

@@ -24,9 +24,9 @@ PURE = [
     "doctor/diagnosis.py", "doctor/host.py", "doctor/machine.py",
     "doctor/macros.py", "doctor/findings.py", "doctor/gcode_macros.py",
     "doctor/klipper_config.py", "doctor/redact.py", "faces/endpoints.py",
-    "offline/standalone.py", "saving/due.py", "saving/interruption.py",
-    "saving/machine_state.py", "saving/pacing.py", "store/checks.py",
-    "store/journal_format.py", "store/payloads.py",
+    "offline/standalone.py", "resuming/stops.py", "saving/due.py",
+    "saving/interruption.py", "saving/machine_state.py", "saving/pacing.py",
+    "store/checks.py", "store/journal_format.py", "store/payloads.py",
 ]  # fmt: skip
 # publish.py writes the resume file; rewriter.py reads the original through an open
 # file, and calls publish.

@@ -46,6 +46,7 @@ class Attendant:
         self.mesh_profiles: frozenset[str] = frozenset()
         self.can_cancel = False
         self.mmus: tuple[str, ...] = ()
+        self.spools: tuple[str, ...] = ()  # sensors
         self.attempts = Attempts(component)
         self._complete: bytes | None = None  # a print without missing plastic
         self._asked: bytes | None = None
@@ -139,6 +140,7 @@ class Attendant:
             seen=outage.seen,
             material=outage.material,
             mmus=self.mmus,
+            spools={name: tracker.status_of(name) for name in self.spools},
         )
 
     async def outage(self, pending: Pending) -> Outage:

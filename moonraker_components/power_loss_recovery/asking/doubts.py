@@ -3,10 +3,12 @@
 """What a person should know before they say yes, from what is known at once."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from .. import tools
-from ..planning import cooling
+from ..planning import cooling, spools
 from ..planning.restore import has_mesh
 from ..record import Record
 from ..saving.interruption import Interruption
@@ -17,6 +19,7 @@ class Scene:
     """The machine as it is found.  off, bed, seen, material: as in cooling.Outage.
     attempts: as the record's, before this boot.  mesh_profiles: those that klippy has.
     complete: all plastic of the file is laid.  mmus: names of those that are there.
+    spools: as in facts.Facts.
     """
 
     interruption: Interruption
@@ -30,6 +33,7 @@ class Scene:
     seen: cooling.Seen | None = None
     material: str | None = None
     mmus: tuple[str, ...] = ()
+    spools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def outage(self) -> cooling.Outage:
@@ -53,8 +57,16 @@ def warnings(record: Record, scene: Scene) -> list[str]:
             "Another print has run since: this part must still be where it was, and"
             " nothing else on the bed."
         )
+    if record.cancelling:
+        found.append(
+            "Somebody had cancelled it, and that was not done yet: Discard, unless you"
+            " want it to go on after all."
+        )
     if record.paused:
         found.append("It was paused, and will be paused again: then press Resume.")
+    empty = spools.empty(record, scene.spools)
+    if empty:
+        found.append(spools.warning(empty))
     found += cooling.warnings(record, scene.outage)
     if not scene.measures_z:
         found.append("Z is taken from the record, not measured.")

@@ -6,6 +6,7 @@ Each function gives the reason why not, in words that follow a colon; "" means y
 """
 from __future__ import annotations
 
+from ..planning import spools
 from ..prompts import span
 from ..record import Record
 from ..settings import Settings
@@ -14,6 +15,7 @@ from .doubts import Scene
 NO_CLOCK = (
     "the host's clock is not set yet, so nobody knows how long the power was off"
 )
+CANCELLED = "the print was being cancelled when the power failed"
 # Colder than this and the part has let go or it will hold without heat.
 HOLD_DROP = 30.0  # degrees C
 BED_MARGIN = 1.0  # below the maximum of the bed's heater
@@ -27,8 +29,13 @@ def resume(settings: Settings, record: Record, scene: Scene) -> str:
         return f"it was no power loss ({scene.interruption.words})"
     if scene.aside:
         return "another print has run since"
+    if record.cancelling:
+        return CANCELLED
     if record.paused:
         return "the print was paused, and only a person knows why"
+    empty = spools.empty(record, scene.spools)
+    if empty:
+        return f"[{empty[0]}] sees no filament"
     tried = _tried(settings, scene)
     if tried or settings.auto_resume == "always":
         return tried
@@ -55,6 +62,8 @@ def hold_bed(settings: Settings, record: Record, scene: Scene) -> str:
         return f"{scene.interruption.words}. Somebody should look first"
     if scene.aside:
         return "another print has run since"
+    if record.cancelling:
+        return CANCELLED
     if scene.bed < record.bed_target - HOLD_DROP:
         return f"the bed has cooled to {scene.bed:.0f} °C already"
     return _tried(settings, scene)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .. import tools
 from ..record import Record
@@ -28,7 +29,8 @@ class Facts:
     outage: None if there was none.  begun: whether the file has laid plastic before the
     saved place, as far as that had to be known.  carriages: None unless there are two
     on one axis, and it is known how far each goes; axis_minimum and axis_maximum are
-    those of the first one, or of both.
+    those of the first one, or of both.  spools: status of the filament
+    sensors that watch.
     """
 
     axis_minimum: tuple[float, float, float]
@@ -48,6 +50,7 @@ class Facts:
     changer: tools.Changer | None = None
     outage: cooling.Outage | None = None
     begun: bool = False
+    spools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     carriages: carriages.Pair | None = None
 
     def cold(self, record: Record) -> bool:

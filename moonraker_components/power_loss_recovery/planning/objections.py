@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .. import tools
 from ..record import Job, Record
-from . import carriages, cooling, rotor
+from . import carriages, cooling, rotor, spools
 from .facts import Facts
 
 POSITION_MARGIN = 0.5  # mm outside the machine's limits that is rounding
@@ -96,6 +96,9 @@ def warnings(record: Record, facts: Facts, stands: rotor.Rest) -> list[str]:
             "[homing_override] decides what G28 X Y does: it must not home Z, and not"
             " move it down."
         )
+    empty = spools.empty(record, facts.spools)
+    if empty:
+        found.append(spools.warning(empty))
     if record.paused:
         found.append(
             "The print was paused: it is made ready and paused again, beside the part."

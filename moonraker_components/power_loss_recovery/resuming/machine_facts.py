@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import plan, sequence, tools
-from ..planning import carriages, hooks, purge, restore, rotor
+from ..planning import carriages, hooks, purge, restore, rotor, spools
 from ..planning.facts import KINEMATICS, Facts
 from ..settings import Settings
 
@@ -50,6 +50,7 @@ async def facts(
     if extruder in names:
         wanted[extruder] = ["temperature"]
     wanted |= dict.fromkeys(tools.objects(names))
+    wanted |= {n: ["filament_detected"] for n in names if n.startswith(spools.KIND)}
     status = await klippy.query(wanted)
     settings, toolhead = status["configfile"]["settings"], status["toolhead"]
     reasons = _unfit(status, settings, extruder)
@@ -80,6 +81,7 @@ async def facts(
         z_motors={name: rotor.Motor(**now) for name, now in extra["z_motors"].items()},
         z_strategy=z_strategy or Settings.from_klippy(own).z_strategy,
         changer=tools.read(status),
+        spools={name: status[name] for name in spools.watching(names, settings)},
         carriages=carriages.read(settings),
         hooks=frozenset(n for n in hooks.NAMES if str(own.get(n) or "").strip()),
     )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moonraker.common import KlippyState
+from moonraker.common import KlippyState, WebRequest
 
 from .. import answers, files, plan, sequence
 from ..gcode.errors import GcodeError
@@ -20,7 +21,7 @@ from ..planning.purge import Strip, note
 from ..planning.steps import Step
 from ..record import Phases, RecordError
 from ..saving.lineage import Pending
-from . import elsewhere, recovery
+from . import elsewhere, recovery, stops
 from .machine_facts import Klippy
 from .read_once import ReadOnce
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..component import PowerLossRecovery
 
 START_TIMEOUT = 5.0
+STOP_HOOK = "power_loss_recovery/stop_hook"  # of klippy's extra
 EXPECTED = (
     sequence.SequenceError, recovery.Interrupted, plan.Refusal, files.FileProblem,
     GcodeError,
@@ -65,20 +67,22 @@ class Resumer:
         )
         apis = component.klippy_apis
         self.klippy = Klippy(
-            apis.run_gcode, apis.query_objects, apis.get_object_list, self._start_print
+            self._run_gcode, apis.query_objects, apis.get_object_list, self._start_print
         )
         self.task: asyncio.Task[None] | None = None
         self.busy = False
         self.ending = False  # it stops, or its print is being started
+        self.why = ""  # it was stopped by klippy
         self.step: answers.Step | None = None
+        self.pauses = False  # what was resumed stands paused
 
     # Ending
 
-    def cancel(self) -> None:
-        """Klippy is gone, or Moonraker ends."""
+    def cancel(self, why: str = "") -> None:
+        """Klippy is gone, `why` says how, or Moonraker ends."""
         # Twice would keep the machine from being made safe.
         if self.task is not None and not self.ending:
-            self.ending = True
+            self.ending, self.why = True, why
             self.task.cancel()
 
     def cancel_asked(self) -> None:
@@ -90,6 +94,16 @@ class Resumer:
                 "Too late: the resume is stopping, or its print begins", 409
             )
         self.cancel()
+        if self.step is not None:
+            self.step = {**self.step, "name": "stopping", "title": stops.ASKED}
+        self.component.tell(f"The resume ends. {stops.ASKED}")
+        self.component.changed()
+        self.eventloop.create_task(self._stop_hook())
+
+    async def _stop_hook(self) -> None:
+        """One that waits for heat keeps all G-code waiting; it is asked otherwise."""
+        with contextlib.suppress(self.server.error):
+            await self.klippy_connection.request(WebRequest(STOP_HOOK, {}))
 
     async def stop(self, timeout: float) -> None:
         """Cancel, and give the machine `timeout` seconds to be made safe."""
@@ -132,7 +146,7 @@ class Resumer:
         ended: Callable[[asyncio.Task[None]], None],
     ) -> None:  # fmt: skip
         """As long as `work` runs, there is no other resume; cancel() stops it."""
-        self.ending = False
+        self.ending, self.why = False, ""
         self.task = self.eventloop.create_task(work)
         self.task.add_done_callback(self._released)
         self.task.add_done_callback(ended)
@@ -178,7 +192,7 @@ class Resumer:
                 else:
                     making = loop.create_future()
                     making.set_result(prepared)
-                self.ending = False
+                self.ending, self.why = False, ""
                 self.task = self.eventloop.create_task(
                     self._carry_out(pending, outline, making)
                 )
@@ -283,6 +297,7 @@ class Resumer:
             outline.first, making, self.gcodes, self.scratch, self.klippy,
             self.eventloop.run_in_thread, report, note_z,
         )  # fmt: skip
+        self.pauses = making.result().plan.pauses
         self.component.outages.ended(pending.job_id, "resumed")
         # Until the print is seen, nobody may discard what it comes from.
         until = time.monotonic() + START_TIMEOUT
@@ -299,6 +314,12 @@ class Resumer:
         except (JournalError, RecordError) as e:
             logging.info(f"power_loss_recovery: where it purges is not saved: {e}")
 
+    async def _run_gcode(self, script: str) -> object:
+        # It would be refused, or wait for a board that is lost.
+        if self.klippy_connection.state != KlippyState.READY:
+            raise self.server.error("Klipper is not ready", 503)
+        return await self.component.klippy_apis.run_gcode(script)
+
     async def _start_print(self, name: str) -> object:
         # From here on a cancel would leave a print that runs without its heaters.
         self.ending = True
@@ -308,16 +329,25 @@ class Resumer:
         return await self.component.klippy_apis.start_print(name)
 
     def _outcome(self) -> str:
-        pending = self.tracker.pending
-        if pending is not None and pending.record.paused:
-            return "The print is paused again, as it was: RESUME when you are ready."
+        if self.pauses:
+            return "The print is ready, and paused: RESUME when you are."
         return "The print goes on."
+
+    def _ended_by_klippy(self, task: asyncio.Task[None]) -> str:
+        state = self.klippy_connection.state
+        failed = not task.cancelled() and task.exception() is not None
+        if failed and not self.why and state == KlippyState.SHUTDOWN:
+            # What was being run has told us before Moonraker did.
+            return stops.by_shutdown(state.message)
+        return self.why
 
     def _resume_ended(self, task: asyncio.Task[None]) -> None:
         """However it ended: also when it was stopped before its first step."""
         self.task, self.step, self.ending = None, None, False
-        error = ""
-        if task.cancelled():
+        error, again = "", "Nothing is lost: it can be tried again."
+        if why := self._ended_by_klippy(task):
+            error, again = f"The resume was stopped: {why}", "Nothing is lost."
+        elif task.cancelled():
             error = "The resume was stopped."
         elif (e := task.exception()) is not None:
             error = f"The resume failed: {e}"
@@ -325,7 +355,7 @@ class Resumer:
                 logging.info("power_loss_recovery: resume", exc_info=e)
         if error:
             self.component.set_error(error)
-            self.component.tell(f"{error} Nothing is lost: it can be tried again.")
+            self.component.tell(f"{error} {again}")
         else:
             self.component.tell(self._outcome())
         self.component.changed()

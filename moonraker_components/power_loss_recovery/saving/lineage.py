@@ -131,11 +131,13 @@ def _original(stamp: Stamp, position: Any) -> int:
 
 
 def _moved(old: Record, mark: Mapping[str, Any]) -> Record | None:
-    """In the prologue of a resume file only Z is new.  Raises RecordError."""
-    motors = {key: mark.get(key) for key in history.MOTORS}
+    """In the prologue of a resume file only Z is new, or a cancel.  Raises
+    RecordError."""
+    motors = {key: mark.get(key) for key in history.NOT_DELAYED}
     new = Record.from_dict({**asdict(old), **motors})
     if new.toolhead_z < old.toolhead_z - Z_NOISE:
         # On the way down it may be lower already: the part is the lowest place.
         lowest = min(new.toolhead_z, old.motor_position(2))
         new = replace(new, toolhead_z=lowest, z_range=None, z_phases={})
-    return None if abs(new.toolhead_z - old.toolhead_z) < Z_NOISE else new
+    same = new.cancelling == old.cancelling
+    return None if same and abs(new.toolhead_z - old.toolhead_z) < Z_NOISE else new

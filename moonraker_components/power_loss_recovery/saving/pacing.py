@@ -38,7 +38,7 @@ BUSY_MCU = 0.9
 # What no limit of writes may hold back: without it a pause, a tool change or what
 # somebody asked for would be forgotten, or Z would not be where it is said to be.
 NEVER_HELD = frozenset({
-    "first state", "asked", "pause", "parked", "z move", "tool change",
+    "first state", "asked", "pause", "parked", "z move", "tool change", "cancel",
 })  # fmt: skip
 
 

@@ -142,3 +142,20 @@ def test_a_print_that_was_paused_waits_for_a_person() -> None:
     assert any("was paused" in w for w in doubts.warnings(rec, SCENE))
     for settings in (WARM, Settings(auto_resume="always")):
         assert "was paused" in unattended.resume(settings, rec, SCENE)
+
+
+def test_a_print_that_somebody_was_cancelling_waits_for_a_person() -> None:
+    rec = record(cancelling=True)
+    assert any("had cancelled it" in w for w in doubts.warnings(rec, SCENE))
+    for settings in (WARM, Settings(auto_resume="always")):
+        assert "being cancelled" in unattended.resume(settings, rec, SCENE)
+    assert "being cancelled" in unattended.hold_bed(HOLD, rec, SCENE)
+
+
+def test_an_empty_spool_waits_for_a_person() -> None:
+    sees_none = {"filament_switch_sensor spool": {"filament_detected": False}}
+    scene = replace(SCENE, spools=sees_none)
+    (said,) = doubts.warnings(record(), scene)
+    assert "[filament_switch_sensor spool] sees no filament" in said
+    for settings in (WARM, Settings(auto_resume="always")):
+        assert "no filament" in unattended.resume(settings, record(), scene)

@@ -122,6 +122,7 @@ class Printer:
         self.commands: dict[str, Callable[[Command], None]] = {}
         self.help: dict[str, str] = {}
         self.remote: list[tuple[str, dict[str, Any]]] = []
+        self.endpoints: dict[str, Callable[[Any], None]] = {}
         self.moonraker = True
         self.from_file = False
         self.shut_down = False
@@ -135,7 +136,10 @@ class Printer:
                 respond_info=lambda text: None,
                 ready_gcode_handlers=self.commands,
             ),
-            "webhooks": SimpleNamespace(call_remote_method=self._call_remote),
+            "webhooks": SimpleNamespace(
+                call_remote_method=self._call_remote,
+                register_endpoint=self.endpoints.__setitem__,
+            ),
             "virtual_sdcard": SimpleNamespace(is_cmd_from_sd=lambda: self.from_file),
             "query_endstops": SimpleNamespace(
                 register_endstop=lambda endstop, name: self.queried.append(name)

@@ -153,6 +153,21 @@ def test_limits_are_those_of_the_status(klippy: Klippy, short: bool) -> None:
     assert klippy.limits_asked == asked
 
 
+def test_what_is_excluded_in_a_pause_is_in_the_mark(klippy: Klippy) -> None:
+    """Before that a line tells it, and lines that are not laid yet count for more."""
+    excluded: list[str] = []
+    klippy.exclude_object = SimpleNamespace(  # type: ignore[attr-defined]
+        get_status=lambda t: {"current_object": "A", "excluded_objects": excluded}
+    )
+    shot = snapshot.Snapshot(klippy)
+    before = shot.state
+    excluded.append("B")
+    assert shot.with_late(before, 1.0)["objects"]["excluded"] == []
+    late = shot.with_late(before, 1.0, at_rest=True)["objects"]
+    assert late == {"current": "A", "excluded": ["B"]}
+    assert before["objects"]["excluded"] == []
+
+
 def test_states_that_are_saved_by_the_way_are_not_the_files(klippy: Klippy) -> None:
     by_the_way = dict.fromkeys(("_retract_state", "_PLR_HOOK"), {})
     klippy.gcode_move.saved_states = {**by_the_way, "mine": {"a": 1}}

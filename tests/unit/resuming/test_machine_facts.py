@@ -55,6 +55,19 @@ async def test_the_purge_is_never_more_than_klippy_lets_through(
     assert found.purge_flow == pytest.approx(flow, rel=1e-3)
 
 
+async def test_what_the_filament_sensors_see_is_a_fact(klippy: FakeKlippy) -> None:
+    for name, sees in (("Spool", False), ("told", False), ("loaded", True)):
+        klippy.status[f"filament_switch_sensor {name}"] = {
+            "filament_detected": sees, "enabled": True,
+        }  # fmt: skip
+    settings = klippy.status["configfile"]["settings"]
+    settings["filament_switch_sensor told"] = {"pause_on_runout": False}
+    assert (await facts(klippy.api, "extruder")).spools == {
+        "filament_switch_sensor Spool": {"filament_detected": False},
+        "filament_switch_sensor loaded": {"filament_detected": True},
+    }
+
+
 async def test_two_carriages_are_facts(klippy: FakeKlippy) -> None:
     assert (await facts(klippy.api, "extruder")).carriages is None
     klippy.become_idex()

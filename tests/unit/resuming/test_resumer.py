@@ -62,10 +62,16 @@ async def test_cancelled_in_any_step_it_is_safe_and_can_be_tried_again(
     await bench.until(script)
     bench.klippy.hangs = ""
     bench.plr.resumer.cancel_asked()
+    status = bench.plr.status()
+    assert status["state"] == "resuming" and status["step"] is not None
+    assert status["step"]["name"] == "stopping" and "Klipper" in status["step"]["title"]
     with pytest.raises(ServerError, match="Too late"):
         bench.plr.resumer.cancel_asked()
     await bench.ended()
     assert bench.klippy.sent[-3:] == ["TURN_OFF_HEATERS", "G91\nG1 Z5 F600", "G90"]
+    # A hook in which klippy waits for heat is ended, beside all G-code.
+    assert bench.server.requests == ["power_loss_recovery/stop_hook"]
+    assert any("use the emergency stop" in line for line in bench.server.console())
     assert bench.klippy.status["extruder"]["target"] == 0
     assert bench.plr.state() == "interrupted" and bench.pending()
     assert "stopped" in bench.plr.last_error

@@ -34,6 +34,19 @@ async def test_a_print_that_m25_has_stopped_is_saved_as_paused(bench: Bench) -> 
     assert bench.tracker.last_reason == "resumed"
 
 
+async def test_a_cancel_is_saved_as_soon_as_somebody_asks_for_it(bench: Bench) -> None:
+    """Its macro may take half a minute, in which no line of the file is run."""
+    await bench.see(file_position=LINES[4])
+    for now in ("printing", "paused"):
+        for cancelling in (True, False):
+            await bench.see(now, file_position=LINES[4], cancelling=cancelling)
+            saved = bench.saved()
+            assert saved is not None and saved.cancelling is cancelling
+    await bench.see(file_position=LINES[4], cancelling=True)
+    await bench.see("cancelled", file_position=LINES[4])
+    assert bench.saved() is None
+
+
 async def test_the_executed_state_is_in_the_journal(bench: Bench) -> None:
     await bench.see()
     saved = bench.saved()

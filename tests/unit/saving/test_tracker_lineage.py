@@ -171,6 +171,10 @@ async def test_places_in_the_prologue_are_not_saved_but_z_is(bench: Bench) -> No
 async def test_a_resumed_print_that_is_cancelled_is_over(bench: Bench) -> None:
     path = await interrupted(bench)
     await bench.see(file_path=path, file_position=300)
+    # Before its own lines too: the macro takes its time.
+    await bench.see(file_path=path, file_position=300, cancelling=True)
+    saved = bench.saved()
+    assert saved is not None and saved.cancelling
     await bench.see("cancelled", file_path=path, file_position=300)
     assert bench.saved() is None and bench.tracker.pending is None
 
