@@ -33,6 +33,8 @@ OLDEST = 6.0
 AHEAD = 0.01
 KINDS = ("printing", "discarding", "starting", "ending", "booting")
 WEIGHTS = (12, 3, 4, 3, 2)
+# File, file_position, and when it was saved: two prints may end at the same line.
+Place = tuple[str, int, float]
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Claims:
 
     def __init__(self, printer: VirtualPrinter) -> None:
         self.printer = printer
-        self.place: tuple[str, int] | None = None
+        self.place: Place | None = None
         self.over = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -76,9 +78,9 @@ class Claims:
         self.place = place_of(status)
 
 
-def place_of(status: dict[str, Any]) -> tuple[str, int] | None:
+def place_of(status: dict[str, Any]) -> Place | None:
     record = status["record"]
-    return record and (record["file"], record["file_position"])
+    return record and (record["file"], record["file_position"], record["saved_at"])
 
 
 class CutTrial:
@@ -97,9 +99,9 @@ class CutTrial:
             seed=seed, tree=tree, config=quick.CONFIG, make_disk=WitnessDisk
         )
         self.count = 0
-        # (file, file_position) of the prints that nobody has resumed or discarded:
-        # when a later one is over, the last of them is offered again.
-        self.unanswered: set[tuple[str, int]] = set()
+        # Prints that nobody has resumed or discarded: when a later one is over, the
+        # last of them is offered again.
+        self.unanswered: set[Place] = set()
         self.printer.power_on()
 
     def __enter__(self) -> CutTrial:
@@ -193,7 +195,7 @@ class CutTrial:
 
     # What is true afterwards
 
-    def _pending(self) -> tuple[str, int] | None:
+    def _pending(self) -> Place | None:
         status = self.printer.get("/server/plr/status")
         return place_of(status) if status["state"] == "interrupted" else None
 
@@ -232,12 +234,12 @@ class CutTrial:
             place = place_of(status)
             if record is None:
                 return status["state"] == "idle" or place in self.unanswered
-            return place == (record.name, record.file_position)
+            return place == (record.name, record.file_position, record.saved_at)
 
         try:
             self.printer.wait("the same as the journal", agreed, 5)
         except PrinterError:
             return f"the journal says {wanted}, Moonraker says {status}"
         if record is not None:
-            self.unanswered.add((record.name, record.file_position))
+            self.unanswered.add((record.name, record.file_position, record.saved_at))
         return ""
