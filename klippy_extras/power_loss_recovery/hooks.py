@@ -27,7 +27,7 @@ class Hooks:
         name = gcmd.get('NAME')
         if name not in self.templates:
             raise gcmd.error("_PLR_RUN_HOOK: there is no option %s" % (name,))
-        with self.protected(part_of(gcmd)):
+        with self.interrupt.command(), self.protected(part_of(gcmd)):
             self.run(name)
     def run(self, name):
         """Errors name the option."""

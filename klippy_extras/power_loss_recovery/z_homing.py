@@ -162,7 +162,8 @@ class ZHoming:
         heights, problem = self.load_calibration()
         if heights is None:
             raise gcmd.error("PLR_Z_HOME MODE=RESUME: " + problem)
-        with self.hooks.protected(hooks.part_of(gcmd)):
+        part, interrupt = hooks.part_of(gcmd), self.hooks.interrupt
+        with interrupt.command(), self.hooks.protected(part):
             self.hooks.run('before_resume_gcode')
             self._guarded(gcmd, self._resume, heights)
             self.hooks.run('after_resume_gcode')

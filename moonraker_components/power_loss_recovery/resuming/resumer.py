@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT = 5.0
 STOP_HOOK = "power_loss_recovery/stop_hook"  # of klippy's extra
+STOP_PERIOD = 1.0  # s
 EXPECTED = (
     sequence.SequenceError, recovery.Interrupted, plan.Refusal, files.FileProblem,
     GcodeError,
@@ -101,9 +102,13 @@ class Resumer:
         self.eventloop.create_task(self._stop_hook())
 
     async def _stop_hook(self) -> None:
-        """One that waits for heat keeps all G-code waiting; it is asked otherwise."""
-        with contextlib.suppress(self.server.error):
-            await self.klippy_connection.request(WebRequest(STOP_HOOK, {}))
+        """One that waits for heat keeps all G-code waiting; it is asked otherwise, and
+        again: it may only be about to begin."""
+        stopping = self.task
+        while stopping is not None and not stopping.done():
+            with contextlib.suppress(self.server.error):
+                await self.klippy_connection.request(WebRequest(STOP_HOOK, {}))
+            await asyncio.sleep(STOP_PERIOD)
 
     async def stop(self, timeout: float) -> None:
         """Cancel, and give the machine `timeout` seconds to be made safe."""

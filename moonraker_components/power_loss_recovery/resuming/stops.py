@@ -11,8 +11,9 @@ _BOARD = re.compile(r"lost communication|spontaneous restart|serial connection",
 _WANTED = re.compile(r"M112|webhooks request", re.I)
 AGAIN = "then FIRMWARE_RESTART: the print is offered again."
 ASKED = (
-    "Stopping: the heaters go off, and the nozzle up, as soon as Klipper has ended the"
-    " command that it is at. If that is too late, use the emergency stop."
+    "Stopping: the heaters go off, and the nozzle up if its height is known, as soon as"
+    " Klipper has ended the command that it is at. If that is too late, use the"
+    " emergency stop."
 )
 LEFT = (
     "Klipper was restarted, or has ended. The print is offered again as soon as Klipper"

@@ -38,18 +38,39 @@ def test_the_wait_fails_and_the_heaters_are_off(printer: Any) -> None:
     with pytest.raises(CommandError, match="cancelled"), printer.interrupt.allowed():
         assert printer.heaters._get_temp(1.0) == "T:20"
         printer.stop()
-        assert printer.heaters.target == 0.0
         printer.heaters._get_temp(2.0)
+    assert printer.heaters.target == 0.0
     # The next one, and M105, find all as it was.
     assert printer.heaters._get_temp(3.0) == "T:20"
     with printer.interrupt.allowed():
         printer.heaters._get_temp(4.0)
 
 
-def test_what_ends_by_itself_then_has_failed_too(printer: Any) -> None:
-    """A heater without PID is not waited for once its target is 0."""
+def test_a_wait_that_ends_now_has_failed_too(printer: Any) -> None:
     with pytest.raises(CommandError, match="cancelled"), printer.interrupt.allowed():
         printer.stop()
+    assert printer.heaters.target == 0.0
+
+
+def test_between_two_hooks_of_a_command_it_is_not_forgotten(printer: Any) -> None:
+    ran = []
+    with pytest.raises(CommandError, match="cancelled"), printer.interrupt.command():
+        with printer.interrupt.allowed():
+            ran.append("before")
+        printer.stop()  # while Z is measured
+        with printer.interrupt.allowed():
+            ran.append("after")
+    assert ran == ["before"] and printer.heaters.target == 0.0
+
+
+def test_a_command_that_has_no_further_hook_ends_with_the_heaters_off(
+    printer: Any,
+) -> None:
+    with printer.interrupt.command():
+        printer.stop()
+    assert printer.heaters.target == 0.0
+    with printer.interrupt.allowed():
+        pass
 
 
 def test_without_a_hook_nothing_is_turned_off(printer: Any) -> None:
