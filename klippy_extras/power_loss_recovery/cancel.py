@@ -44,5 +44,6 @@ class Cancel:
         return self._depth > 0
 
 def is_cancel(script):
-    words = [line.split(None, 1)[:1] for line in script.split('\n')]
+    words = [line.split(';')[0].split(None, 1)[:1]
+             for line in script.split('\n')]
     return any([word and word[0].upper() == COMMAND for word in words])

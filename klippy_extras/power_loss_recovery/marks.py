@@ -95,6 +95,9 @@ class Marks:
         if self.snapshot is not None:
             self._guarded(self.snapshot.note_layer, layer, layer_height)
     def note_shutdown(self):
+        # A cancel ends with an error then, and is no longer under way
+        was_cancelling = self.is_cancelling()
+        self.is_cancelling = lambda: was_cancelling
         # The SD loop finishes its line and queues more: no longer true
         self.is_shutdown = True
         self.timeline.freeze()

@@ -328,6 +328,15 @@ def test_each_extruder_has_its_own_filament(tracked: Any) -> None:
     assert m.get_status(2.0)["retracted"] == 0
 
 
+def test_a_cancel_that_a_shutdown_ends_is_still_one(tracked: Any) -> None:
+    m, motion, sd = tracked
+    run(m, sd, motion, "G1 X1 E5", 1, 5)
+    motion.flush(1.0)
+    m.is_cancelling = lambda: not m.is_shutdown
+    m.note_shutdown()
+    assert m.stopped(2.0, 2.0, [1.0, 0.0, 0.2])["cancelling"]
+
+
 def test_after_a_shutdown_nothing_is_promised(tracked: Any) -> None:
     m, motion, sd = tracked
     run(m, sd, motion, "G1 X1 E5", 1, 5)
