@@ -45,8 +45,13 @@ def put_right(dual, kin, positions):
     return dict(positions, **{first.get_name(): place})
 
 def moving(dual, axis):
-    """Which of its carriages moves an axis; None where there is but one."""
-    if dual is None or axis not in (getattr(dual, 'axes', None)
-                                    or (dual.axis,)):
+    """Which of its carriages is the toolhead's on an axis, None where there is
+    but one: that does not change when the other one copies it."""
+    if dual is None:
         return None
-    return repr(modes(dual))
+    if hasattr(dual, 'dc_rails'):
+        return ([name for name, dc in dual.dc_rails.items()
+                 if dc.axis == axis and dc.mode == 'PRIMARY'] or [None])[0]
+    if axis != dual.axis:
+        return None
+    return modes(dual)[1] == 'PRIMARY'

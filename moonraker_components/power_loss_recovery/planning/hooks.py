@@ -16,7 +16,7 @@ from dataclasses import replace
 from .. import tools
 from ..gcode.scan import Head
 from ..record import Job, Record
-from . import purge, restore
+from . import carriages, purge, restore
 from .facts import Facts
 from .meta_info import save_command
 from .steps import HEAT_TIMEOUT, MOVE_TIMEOUT, Step
@@ -98,7 +98,10 @@ def _part(record: Record, head: Head | None, facts: Facts, top: float) -> str:
     ]  # fmt: skip
     box = None if head is None else purge.shifted(head.printed_box, origin)
     if box is None:
-        box = (*facts.axis_minimum[:2], *facts.axis_maximum[:2])
+        low, high = carriages.reach(
+            facts.axis_minimum, facts.axis_maximum, facts.carriages
+        )
+        box = (*low[:2], *high[:2])
     x_min, y_min, x_max, y_max = box
     room = purge.CLEARANCE
     return (

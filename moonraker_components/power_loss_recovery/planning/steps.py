@@ -9,7 +9,7 @@ heat, ooze and purge come away from the part.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import tools
@@ -192,11 +192,9 @@ def _purge(
     travel = Step(
         "travel", "Travel beside the part, above everything printed",
         "\n".join((
-            # Not before: Z is measured with the first one, as it was calibrated, and
-            # up to v0.12 klippy loses X when Z homes while the second one is active.
-            *((carriages.choice(record),) if facts.carriages else ()),
             "G90",
             f"G1 Z{safe_z:.3f} F{Z_SPEED * 2}",
+            *_carriage(record, facts),
             f"G1 X{strip.x:.3f} Y{strip.y:.3f} F{TRAVEL_SPEED}",
             "M400",
         )),
@@ -217,6 +215,23 @@ def _purge(
         MOVE_TIMEOUT, lowest_z=min(height, safe_z) + below,
     )  # fmt: skip
     return [travel, heat, run]
+
+
+def _carriage(record: Record, facts: Facts) -> Iterator[str]:
+    """Have the toolhead be the one that was printing.
+
+    Not before: Z is measured with the first one, as it was calibrated, and up to v0.12
+    klippy loses X when Z homes while the second one is active.
+    """
+    pair = facts.carriages
+    if pair is None:
+        return
+    if carriages.in_use(record):
+        # A hook may have left the first one over the bed, in the way.
+        parked = pair.both[0].parked
+        yield "SET_DUAL_CARRIAGE CARRIAGE=0"
+        yield f"G1 {'XY'[pair.axis]}{parked:.3f} F{TRAVEL_SPEED}"
+    yield carriages.choice(record)
 
 
 def _hot(nozzle: str, target: float) -> dict[str, float]:

@@ -19,6 +19,8 @@ NAMES = ("stepper_x", "dual_carriage")
 
 
 class Rail:
+    axis = 0
+
     def __init__(self, name: str, mode: str, offset: float = 0.0) -> None:
         self.name = name
         self.set(mode, offset)
@@ -165,6 +167,15 @@ def test_the_motors_are_those_of_the_carriage_that_moves() -> None:
     # From v0.13 on klippy knows it itself.
     dual.get_primary_rail = lambda: None
     assert motors.position(1.0) == [1.0, 2.0, 3.0]
+
+
+def test_a_copy_moves_with_the_same_carriage(dual: Dual) -> None:
+    before = carriages.moving(dual, 0)
+    dual.rails[1].set("COPY", 120.0)
+    assert carriages.moving(dual, 0) == before
+    dual.use(1, 0.0)
+    assert carriages.moving(dual, 0) != before
+    assert carriages.moving(dual, 1) is None
 
 
 def test_a_machine_with_one_carriage_is_as_it_was() -> None:

@@ -215,8 +215,10 @@ def test_it_is_made_active_between_z_and_the_first_travel() -> None:
     choices = [i for i, line in enumerate(everything.split("\n"))
                if "SET_DUAL_CARRIAGE" in line]  # fmt: skip
     lines = everything.split("\n")
-    assert len(choices) == 1
-    assert lines[choices[0]] == "SET_DUAL_CARRIAGE CARRIAGE=1"
+    assert [lines[i][-1] for i in choices] == ["0", "1"]
+    # A hook may have left the first one over the bed.
+    assert lines[choices[0] + 1] == "G1 X-50.000 F6000" and choices[1] == choices[0] + 2
+    assert lines[choices[0] - 1].startswith("G1 Z")
     assert lines.index("G28 X Y") < lines.index("PLR_Z_HOME MODE=RESUME PART_Z=0.400"
         " PART=90.00,90.00,160.00,160.00") < choices[0]  # fmt: skip
     assert not [line for line in lines[: choices[0]] if line.startswith("G1 X")]
@@ -228,14 +230,18 @@ def test_it_is_made_active_between_z_and_the_first_travel() -> None:
     assert "SET_DUAL_CARRIAGE" not in "\n".join(
         s.script for s in make(printed(FIRST), facts(None)).steps
     )
-    assert script(make(printed(FIRST), facts()), "travel")[0].endswith("CARRIAGE=0")
+    first = script(make(printed(FIRST), facts()), "travel")
+    assert [line for line in first if "DUAL" in line] == [
+        "SET_DUAL_CARRIAGE CARRIAGE=0"
+    ]
 
 
 def test_after_the_owners_hook_it_is_made_active_again() -> None:
     hooked = facts(hooks=frozenset({"restart_gcode"}))
     again = script(make(printed(SECOND, "extruder1"), hooked), "travel_again")
-    moves = [i for i, line in enumerate(again) if line.startswith("G1")]
-    assert again.index("SET_DUAL_CARRIAGE CARRIAGE=1") < moves[0]
+    moves = [i for i, line in enumerate(again) if line.startswith("G1 X")]
+    assert again.index("SET_DUAL_CARRIAGE CARRIAGE=0") < moves[0]
+    assert moves[0] < again.index("SET_DUAL_CARRIAGE CARRIAGE=1") < moves[1]
 
 
 @pytest.mark.parametrize(("x", "fits"), [(20.0, True), (280.0, True), (-30.0, False)])

@@ -159,5 +159,7 @@ async def test_on_an_idex_machine_the_carriage_of_the_tool_moves(
     chosen = sent.index("SET_DUAL_CARRIAGE CARRIAGE=1")
     assert sent.index("G28 X Y") < chosen
     travels = [i for i, line in enumerate(sent) if line.startswith("G1 X")]
-    assert travels and chosen < travels[0]
+    # Before it only the first one, to its endstop.
+    assert sent[travels[0] - 1] == "SET_DUAL_CARRIAGE CARRIAGE=0"
+    assert travels[0] < chosen < travels[1]
     assert not any("HEATER" in line for line in sent if line != "TURN_OFF_HEATERS")
