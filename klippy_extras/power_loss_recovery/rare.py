@@ -114,6 +114,25 @@ def sensors(printer):
     return found and (lambda: {
         name: bool(helper.sensor_enabled) for name, helper in found})
 
+def spools(printer):
+    """Which sensors have seen filament in this print: one that has not watches
+    a tool that the print does not use."""
+    found = [(name, obj.runout_helper)
+             for name, obj in objects_of(printer, SENSORS)
+             if hasattr(obj.runout_helper, 'filament_present')]
+    sd = printer.lookup_object('virtual_sdcard', None)
+    if not found or not hasattr(sd, 'current_file'):
+        return None
+    seen, kept = set(), {'file': None}
+    def read():
+        if sd.current_file is not kept['file']:
+            kept['file'] = sd.current_file
+            seen.clear()
+        seen.update([name for name, helper in found
+                     if helper.filament_present])
+        return {name: name in seen for name, helper in found}
+    return read
+
 def temperature_fans(printer):
     found = objects_of(printer, ('temperature_fan',))
     return found and (lambda: {
@@ -198,8 +217,8 @@ def leds(printer):
 READERS = (('retraction', retraction), ('shaper', shaper), ('skew', skew),
            ('mesh', mesh), ('extruders', extruders),
            ('idle_timeout', idle_timeout), ('sensors', sensors),
-           ('temperature_fans', temperature_fans), ('tmc', tmc),
-           ('carriages', carriages))
+           ('spools', spools), ('temperature_fans', temperature_fans),
+           ('tmc', tmc), ('carriages', carriages))
 LATE = (('pins', pins), ('servos', servos), ('leds', leds))
 
 class Rare:

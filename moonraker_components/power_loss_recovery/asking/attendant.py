@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import answers, files, reading, tools
 from ..gcode.errors import GcodeError
+from ..planning import spools
 from ..planning.cooling import Outage
 from ..prompts import plain, summary
+from ..record import Record
 from ..saving.lineage import Pending, Printing
 from . import dialogs, doubts
 from .attempts import Attempts
@@ -140,7 +142,7 @@ class Attendant:
             seen=outage.seen,
             material=outage.material,
             mmus=self.mmus,
-            spools={name: tracker.status_of(name) for name in self.spools},
+            spools=self._spools_now(),
         )
 
     async def outage(self, pending: Pending) -> Outage:
@@ -156,25 +158,31 @@ class Attendant:
         self.auto.begin(pending)
         self.component.eventloop.create_task(self._look_closer(pending))
 
-    def _bed_is_read(self) -> bool:
+    def _are_read(self, record: Record) -> bool:
         bed = self.tracker.status_of("heater_bed")
-        return not bed or reading.temperature(bed) is not None
+        if bed and reading.temperature(bed) is None:
+            return False
+        # klippy says that there is no filament before it has asked
+        return not spools.empty(record, self._spools_now())
 
-    async def bed_read(self) -> None:
-        """Until the bed's temperature is known: the sensor is read a moment after
-        klippy is ready."""
+    def _spools_now(self) -> dict[str, Mapping[str, Any]]:
+        return {name: self.tracker.status_of(name) for name in self.spools}
+
+    async def sensors_read(self, record: Record) -> None:
+        """Until the bed's temperature is known, and whether there is filament: sensors
+        are read a moment after klippy is ready."""
         for _ in range(round(SENSOR_TIMEOUT / SENSOR_PERIOD)):
-            if self._bed_is_read():
+            if self._are_read(record):
                 return
             await asyncio.sleep(SENSOR_PERIOD)
 
     async def _look_closer(self, pending: Pending) -> None:
-        """At what takes a moment: both ends of the file, and the bed's sensor."""
+        """At what takes a moment: both ends of the file, and sensors."""
         shown = self._said(pending)
         if await self.is_complete(pending):
             self._complete = pending.job_id
         await self.bed_watch.read_material(pending)
-        await self.bed_read()
+        await self.sensors_read(pending.record)
         if shown != self._said(pending):
             self._show_again(pending)
 

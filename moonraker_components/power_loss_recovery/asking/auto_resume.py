@@ -124,7 +124,7 @@ class AutoResume:
         return unattended.resume(settings, now.record, self.attendant.scene(now))
 
     async def _wait_clock(self, pending: Pending) -> str:
-        await self.attendant.bed_read()
+        await self.attendant.sensors_read(pending.record)
         until = time.monotonic() + CLOCK_TIMEOUT
         while True:
             why = self._refusal(pending)

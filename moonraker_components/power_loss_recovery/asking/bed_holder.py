@@ -99,7 +99,7 @@ class BedHolder:
         await self.component.klippy_apis.run_gcode(script)
 
     async def _run(self, pending: Pending) -> None:
-        await self.attendant.bed_read()
+        await self.attendant.sensors_read(pending.record)
         scene = self.attendant.scene(pending)
         settings = self.component.tracker.settings
         why = unattended.hold_bed(settings, pending.record, scene)

@@ -26,15 +26,17 @@ def watching(names: Collection[str], settings: Mapping[str, Any]) -> Iterator[st
 
 
 def empty(record: Record, status: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Those that were on in the print and see no filament now.
+    """Those that were on in the print, saw filament in it, and see none now.
 
-    status: of those that watch, as far as it is known.
+    status: of those that watch, as far as it is known.  What never saw any watches a
+    tool that the print does not use, or nothing.
     """
-    enabled = record.rare.get("sensors", {})
+    enabled, seen = record.rare.get("sensors", {}), record.rare.get("spools", {})
     return [
         name for name, now in status.items()
         if now.get("filament_detected") is False
         and enabled.get(name.removeprefix(KIND), True)
+        and seen.get(name.removeprefix(KIND), False)
     ]  # fmt: skip
 
 

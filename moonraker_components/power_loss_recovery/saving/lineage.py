@@ -131,13 +131,14 @@ def _original(stamp: Stamp, position: Any) -> int:
 
 
 def _moved(old: Record, mark: Mapping[str, Any]) -> Record | None:
-    """In the prologue of a resume file only Z is new, or a cancel.  Raises
-    RecordError."""
+    """In the prologue of a resume file only Z is new, a cancel, or that it stands
+    paused there.  Raises RecordError."""
     motors = {key: mark.get(key) for key in history.NOT_DELAYED}
-    new = Record.from_dict({**asdict(old), **motors})
+    paused = old.paused or mark.get("paused") is True
+    new = Record.from_dict({**asdict(old), **motors, "paused": paused})
     if new.toolhead_z < old.toolhead_z - Z_NOISE:
         # On the way down it may be lower already: the part is the lowest place.
         lowest = min(new.toolhead_z, old.motor_position(2))
         new = replace(new, toolhead_z=lowest, z_range=None, z_phases={})
-    same = new.cancelling == old.cancelling
+    same = (new.cancelling, new.paused) == (old.cancelling, old.paused)
     return None if same and abs(new.toolhead_z - old.toolhead_z) < Z_NOISE else new

@@ -167,10 +167,10 @@ def _extruders(value: Any) -> None:
         finite(both[1], "rotation distance", -1e4, 1e4)
 
 
-def _sensors(value: Any) -> None:
-    for one, enabled in table(value, "sensors").items():
-        if not isinstance(enabled, bool):
-            raise RecordError(f"state: {one} is {enabled!r:.80}")
+def _flags(value: Any) -> None:
+    for one, flag in table(value, "sensors").items():
+        if not isinstance(flag, bool):
+            raise RecordError(f"state: {one} is {flag!r:.80}")
 
 
 def _tmc(value: Any) -> None:
@@ -212,7 +212,8 @@ _CHECKS: dict[str, Callable[[Any], None]] = {
     "mesh": _mesh,
     "extruders": _extruders,
     "idle_timeout": _idle,
-    "sensors": _sensors,
+    "sensors": _flags,
+    "spools": _flags,
     "temperature_fans": _each(3, 0, 1000),
     "tmc": _tmc,
     "carriages": _carriages,

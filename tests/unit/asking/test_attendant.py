@@ -157,6 +157,23 @@ async def test_what_is_done_without_a_yes_waits_for_the_bed_s_sensor(
     await until(lambda: (printer.plr.status()["hold_bed"] is not None) == held)
 
 
+async def test_a_switch_that_is_not_read_yet_is_not_taken_for_an_empty_spool(
+    configure: Configure,
+) -> None:
+    printer = await configure()
+    spool, asking = "filament_switch_sensor spool", printer.plr.attendant
+    asking.spools = (spool,)
+    kept = printer.plr.tracker.pending.record
+    rare = {"spools": {"spool": True}}
+    saw = replace(kept, state={**kept.state, "rare": rare})
+    printer.plr.tracker.update({spool: {"filament_detected": False}})
+    waiting = asyncio.create_task(asking.sensors_read(saw))
+    await asyncio.sleep(0.03)
+    assert not waiting.done()
+    printer.plr.tracker.update({spool: {"filament_detected": True}})
+    await asyncio.wait_for(waiting, 1.0)
+
+
 async def test_what_should_be_known_is_in_the_offer_and_in_the_status(
     configure: Configure, printer: Bench
 ) -> None:

@@ -155,7 +155,8 @@ def test_a_print_that_somebody_was_cancelling_waits_for_a_person() -> None:
 def test_an_empty_spool_waits_for_a_person() -> None:
     sees_none = {"filament_switch_sensor spool": {"filament_detected": False}}
     scene = replace(SCENE, spools=sees_none)
-    (said,) = doubts.warnings(record(), scene)
+    saw = record(state={**state(), "rare": {"spools": {"spool": True}}})
+    (said,) = doubts.warnings(saw, scene)
     assert "[filament_switch_sensor spool] sees no filament" in said
     for settings in (WARM, Settings(auto_resume="always")):
-        assert "no filament" in unattended.resume(settings, record(), scene)
+        assert "no filament" in unattended.resume(settings, saw, scene)

@@ -36,6 +36,21 @@ def test_a_klippy_that_looks_different_costs_that_row_only() -> None:
     assert found.read() == {"idle_timeout": 600.0}
 
 
+def test_a_spool_counts_from_when_this_print_has_seen_it() -> None:
+    helper = SimpleNamespace(sensor_enabled=True, filament_present=True)
+    sd = SimpleNamespace(current_file=object())
+    printer = machine(**{
+        "filament_switch_sensor spool": SimpleNamespace(runout_helper=helper),
+        "virtual_sdcard": sd,
+    })  # fmt: skip
+    found = rare.Rare(printer, rare.READERS)
+    assert found.read()["spools"] == {"spool": True}
+    helper.filament_present = False
+    assert found.read()["spools"] == {"spool": True}  # it has run out
+    sd.current_file = object()
+    assert found.read()["spools"] == {"spool": False}  # unused in the next one
+
+
 class Mesh:
     def __init__(self, points: list[list[float]]) -> None:
         self.mesh_offsets = [0.0, 0.0]

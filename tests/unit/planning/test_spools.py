@@ -17,10 +17,14 @@ NONE = {SPOOL: {"filament_detected": False}}
 OBJECTS = FACTS.objects | {"pause_resume"}
 
 
-def planned(sees: dict[str, Any], sensors: dict[str, bool] | None = None) -> plan.Plan:
-    rare = {} if sensors is None else {"rare": {"sensors": sensors}}
+def planned(
+    sees: dict[str, Any], enabled: bool = True, saw: bool | None = True
+) -> plan.Plan:
+    rare = {"sensors": {"spool": enabled}, "spools": {"spool": saw}}
+    if saw is None:
+        del rare["spools"]
     machine = replace(FACTS, spools=sees, objects=OBJECTS)
-    rec = record(state={**state(), **rare})
+    rec = record(state={**state(), "rare": rare})
     return plan.make(rec, JOB, head(), LINE, machine)
 
 
@@ -31,13 +35,17 @@ def test_it_is_made_ready_and_paused() -> None:
     assert any("sees no filament" in text for text in made.warnings)
 
 
-@pytest.mark.parametrize(("sees", "sensors"), [
-    ({}, None), ({SPOOL: {"filament_detected": True}}, None),
-    ({SPOOL: {}}, None),  # not known yet
-    (NONE, {"spool": False}),  # it was off in the print
+@pytest.mark.parametrize(("sees", "enabled", "saw"), [
+    ({}, True, True), ({SPOOL: {"filament_detected": True}}, True, True),
+    ({SPOOL: {}}, True, True),  # not known yet
+    (NONE, False, True),  # it was off in the print
+    (NONE, True, False),  # of a tool that the print does not use
+    (NONE, True, None),  # of an older version
 ])  # fmt: skip
-def test_else_it_goes_on(sees: dict[str, Any], sensors: dict[str, bool] | None) -> None:
-    made = planned(sees, sensors)
+def test_else_it_goes_on(
+    sees: dict[str, Any], enabled: bool, saw: bool | None
+) -> None:
+    made = planned(sees, enabled, saw)
     assert not made.pauses
     assert not any(line.startswith(b"PAUSE") for line in made.prologue)
     assert not any("filament sensor" in text for text in made.warnings)

@@ -168,6 +168,17 @@ async def test_places_in_the_prologue_are_not_saved_but_z_is(bench: Bench) -> No
     assert bench.saved() == replace(old.record, toolhead_z=0.4, cause=NOTHING)
 
 
+async def test_a_print_that_stands_paused_in_the_prologue_is_a_paused_one(
+    bench: Bench,
+) -> None:
+    # An empty spool: a second cut, with filament in the switch again, changes nothing
+    path = await interrupted(bench)
+    await bench.see(file_path=path, file_position=300, paused=True)
+    assert bench.saved().paused
+    await bench.see(file_path=path, file_position=320, toolhead_z=5.4)
+    assert bench.saved().paused and bench.saved().toolhead_z == 5.4
+
+
 async def test_a_resumed_print_that_is_cancelled_is_over(bench: Bench) -> None:
     path = await interrupted(bench)
     await bench.see(file_path=path, file_position=300)
