@@ -13,7 +13,7 @@ from typing import Any
 from tests.virtual_printer import parts
 from tests.virtual_printer.printer import PrinterError, VirtualPrinter
 
-from .one_print import Condition, Until, after_plastic, is_paused, when
+from .one_print import Condition, Until, after_plastic, in_turn, is_paused, when
 from .scene import Moment, Scene, gcode, within, write
 
 BED_HOTTER = 70
@@ -180,16 +180,17 @@ def runs_out(printer: VirtualPrinter) -> bool:
     return not sensor(printer, "spool")["filament_detected"]
 
 
+def end_of_spool(printer: VirtualPrinter) -> None:
+    printer.machine("ac", ok=False)
+
+
 def spool_empty(what: str, condition: Condition) -> Callable[[float], Until]:
     """Until that long after something has become true of a spool that ran out."""
 
     def make(seconds: float) -> Until:
-        def until(printer: VirtualPrinter) -> None:
-            after_plastic(2.0 + seconds)(printer)
-            printer.machine("ac", ok=False)
-            when(what, condition, seconds)(printer)
-
-        return until
+        return in_turn(
+            after_plastic(2.0 + seconds), end_of_spool, when(what, condition, seconds)
+        )
 
     return make
 
@@ -212,12 +213,9 @@ def press_cancel(printer: VirtualPrinter) -> None:
 
 def cancelling(what: str, condition: Condition) -> Callable[[float], Until]:
     def make(seconds: float) -> Until:
-        def until(printer: VirtualPrinter) -> None:
-            after_plastic(2.0)(printer)
-            press_cancel(printer)
-            when(what, condition, seconds)(printer)
-
-        return until
+        return in_turn(
+            after_plastic(2.0), press_cancel, when(what, condition, seconds)
+        )
 
     return make
 

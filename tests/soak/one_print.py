@@ -255,6 +255,16 @@ def after_plastic(seconds: float) -> Until:
     return until
 
 
+def in_turn(*parts: Until) -> Until:
+    """One after the other."""
+
+    def until(printer: VirtualPrinter) -> None:
+        for part in parts:
+            part(printer)
+
+    return until
+
+
 def when(
     what: str, condition: Condition, seconds: float = 0.0
 ) -> Until:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.virtual_printer import parts, tool_changer
 from tests.virtual_printer.printer import VirtualPrinter
 
-from .one_print import Until, after_plastic, when
+from .one_print import Until, after_plastic, in_turn, when
 from .scene import Moment, Scene, gcode, within, write
 
 # One feeder for two hot ends: the motor that lays plastic goes with the active one.
@@ -100,14 +100,6 @@ def laying_with(name: str) -> Until:
         return bool(ours["mark"]) and ours["mark"]["state"]["tool"]["active"] == name
 
     return when(f"plastic of {name}", active)
-
-
-def in_turn(*parts: Until) -> Until:
-    def until(printer: VirtualPrinter) -> None:
-        for part in parts:
-            part(printer)
-
-    return until
 
 
 def in_second(seconds: float) -> Until:

@@ -168,7 +168,8 @@ def _extruders(value: Any) -> None:
 
 
 def _flags(value: Any) -> None:
-    for one, flag in table(value, "sensors").items():
+    """A table of booleans."""
+    for one, flag in table(value, "rare").items():
         if not isinstance(flag, bool):
             raise RecordError(f"state: {one} is {flag!r:.80}")
 
