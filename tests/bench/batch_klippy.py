@@ -136,12 +136,16 @@ class BatchKlippy:
         asked: objects whose status is asked for all the time.
         """
         before = thread_seconds(self.process.pid)
-        self.api.gcode(f"SDCARD_PRINT_FILE FILENAME={self.name}")
-        self.wait_printed(asked)
+        self.print_file(asked)
         self.api.gcode(FLUSH)
         took = thread_seconds(self.process.pid) - before
         self._check()
         return took
+
+    def print_file(self, asked: Sequence[str] = (), until: str = "complete") -> None:
+        """asked, until: as for wait_printed()."""
+        self.api.gcode(f"SDCARD_PRINT_FILE FILENAME={self.name}")
+        self.wait_printed(asked, until)
 
     def wait_printed(
         self, asked: Sequence[str] = (), until: str = "complete"
@@ -156,6 +160,11 @@ class BatchKlippy:
                 raise PrinterError(f"the print ended: {stats}")
             time.sleep(PERIOD)
         raise PrinterError(f"not printed within {TIMEOUT:.0f} s")
+
+    def mark(self) -> dict[str, Any]:
+        told = self.api.objects("power_loss_recovery")["power_loss_recovery"]
+        assert told["trouble"] == ""
+        return told["mark"]
 
     def _check(self) -> None:
         """Ours, if it is there, has followed the print to its last moves."""

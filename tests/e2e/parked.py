@@ -29,11 +29,6 @@ class Parked(BatchKlippy):
     def _config(self, extra: bool) -> str:
         return super()._config(extra) + self.MACROS
 
-    def mark(self) -> dict[str, Any]:
-        told = self.api.objects("power_loss_recovery")["power_loss_recovery"]
-        assert told["trouble"] == ""
-        return told["mark"]
-
     def move(self) -> dict[str, Any]:
         return self.api.objects("gcode_move")["gcode_move"]
 

@@ -32,8 +32,7 @@ gcode:
 def test_a_cancel_is_under_way_in_its_macro_and_not_after_it(tmp_path: Path) -> None:
     (tmp_path / "part.gcode").write_bytes(PRINT)
     with Cancelling(tmp_path / "part.gcode", True) as klippy:
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed(until="paused")
+        klippy.print_file(until="paused")
         klippy.api.gcode(REACHED)
         assert klippy.mark()["cancelling"] is False
         klippy.api.gcode("CANCEL_PRINT")  # a macro that thinks better of it

@@ -77,8 +77,7 @@ def test_from_a_record(tmp_path: Path, paused: bool) -> None:
         text = PRINT.replace(b"M83\n", b"M83\nEXCLUDE_OBJECT NAME=one\n")
     (tmp_path / "part.gcode").write_bytes(text)
     with Parked(tmp_path / "part.gcode", True) as klippy:
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed(until="paused")
+        klippy.print_file(until="paused")
         klippy.api.gcode(REACHED)
         if paused:
             klippy.api.gcode("EXCLUDE_OBJECT NAME=one")

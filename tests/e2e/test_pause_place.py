@@ -49,8 +49,7 @@ def klippy(tmp_path: Path) -> Iterator[Pausing]:
     """Parked in M600, with the filament out."""
     (tmp_path / "part.gcode").write_bytes(PRINT)
     with Pausing(tmp_path / "part.gcode", True) as klippy:
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed(until="paused")
+        klippy.print_file(until="paused")
         klippy.api.gcode(REACHED)
         yield klippy
 
@@ -63,8 +62,7 @@ def stopped(tmp_path: Path) -> Iterator[Pausing]:
     """By M25, without PAUSE."""
     (tmp_path / "part.gcode").write_bytes(STOPPED + PRINT[len(BEFORE) :])
     with Pausing(tmp_path / "part.gcode", True) as klippy:
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed(until="paused")
+        klippy.print_file(until="paused")
         klippy.api.gcode(REACHED)
         yield klippy
 

@@ -208,8 +208,7 @@ def cut(kind: type[Idex], tmp_path: Path) -> tuple[Record, dict[str, Any]]:
     done = tmp_path / "done.gcode"
     done.write_bytes(PRINT[:at])
     with kind(done, True) as klippy:
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed()
+        klippy.print_file()
         undisturbed = told(klippy)
         klippy.api.gcode("G4 P5000\n" + FLUSH.split()[0])
         extra = klippy.api.objects("power_loss_recovery")["power_loss_recovery"]

@@ -88,8 +88,7 @@ def klippy(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Pausing]:
     part = tmp_path / "part.gcode"
     part.write_bytes(BEFORE + request.param + b"\n" + AFTER)
     with Pausing(part, True) as klippy:
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed(until="paused")
+        klippy.print_file(until="paused")
         klippy.api.gcode(REACHED)
         yield klippy
 

@@ -167,11 +167,10 @@ def test_the_print_goes_on_with_its_tool_and_all_temperatures(
     done = tmp_path / "done.gcode"
     done.write_bytes(PRINT[:at])
     with kind(done, True) as klippy:
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed()
+        klippy.print_file()
         undisturbed = state(klippy)
         klippy.api.gcode(f"G4 P5000\n{FLUSH}")  # the motors have come to it
-        mark = klippy.api.objects("power_loss_recovery")["power_loss_recovery"]["mark"]
+        mark = klippy.mark()
     assert mark["file_position"] == at
     empty = tmp_path / "empty.gcode"
     empty.write_bytes(b"G4 P1\n")
@@ -197,10 +196,9 @@ def test_filament_that_another_extruder_has_moved_is_not_pulled_back_here(
     file.write_bytes(b"M83\nT0\nG1 X100 E5 F1800\nG1 E-1 F2100\n")
     with TwoExtruders(file, True) as klippy:
         klippy.api.gcode(f"{FLUSH}\nT1\nM83\nG1 X120 Y100 Z1 F6000\nG1 X150 E30 F900")
-        klippy.api.gcode(f"SDCARD_PRINT_FILE FILENAME={klippy.name}")
-        klippy.wait_printed()
+        klippy.print_file()
         klippy.api.gcode(f"G4 P5000\n{FLUSH}")
-        mark = klippy.api.objects("power_loss_recovery")["power_loss_recovery"]["mark"]
+        mark = klippy.mark()
     assert mark["file_position"] == file.stat().st_size
     assert mark["retracted"] == pytest.approx(1.0)
 
